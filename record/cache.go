@@ -94,3 +94,6 @@ func (c *Cache[V]) Len() int { return c.values.EstimatedSize() }
 func (c *Cache[V]) shard(key string) *cacheShard {
 	return &c.shards[maphash.String(c.seed, key)&(cacheShards-1)]
 }
+
+// Peek returns the value of a key if it is in memory.
+func (c *Cache[V]) Peek(key string) (V, bool) { return c.values.GetIfPresent(key) }

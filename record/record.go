@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 )
 
 // Topic names one family of records.
@@ -32,10 +33,10 @@ const (
 	Certificate Topic = "certificate" // key: certmagic's key
 )
 
+var topics = [...]Topic{Peer, Inventory, Purchase, Use, User, Session, Switch, Removal, Block, Want, Certificate}
+
 // Topics lists every topic.
-func Topics() []Topic {
-	return []Topic{Peer, Inventory, Purchase, Use, User, Session, Switch, Removal, Block, Want, Certificate}
-}
+func Topics() []Topic { return slices.Clone(topics[:]) }
 
 // Bounds that every engine holds.
 const (
