@@ -1,0 +1,287 @@
+package journal
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"go.uber.org/zap"
+
+	"github.com/ooseio/oose/record"
+)
+
+// Errors of Open on which callers decide.
+var (
+	// ErrLocked says that another process has this database open.
+	ErrLocked = errors.New("the database is in use by another process")
+	// ErrFormat says that a newer OOSE wrote this database.
+	ErrFormat = errors.New("the database has a newer format")
+)
+
+// formatVersion is what this code reads and writes.
+const formatVersion = 1
+
+// Defaults of Options.
+const (
+	DefaultFloor     = 64 << 20
+	DefaultBallast   = 16 << 20
+	DefaultCacheSize = 8192
+)
+
+// Options says where and how a journal is kept.
+type Options struct {
+	// Dir is the folder of the database, made when it is missing. It must be
+	// on a local file system: the lock does not hold on others.
+	Dir string
+	// Clock gives the records' times; nil: a new one over the wall clock.
+	Clock *record.Clock
+	// Logger is the journal's; nil: none.
+	Logger *zap.Logger
+	// Floor is the free space in bytes below which nothing is written (it
+	// grows with the database, up to 1 GiB); 0: DefaultFloor, negative: none.
+	Floor int64
+	// Ballast is the size in bytes of a file that is given back when the disk
+	// is nearly full, so that the node starts; 0: DefaultBallast, negative: none.
+	Ballast int64
+	// CacheSize is how many keys' records Get keeps in memory; 0: DefaultCacheSize.
+	CacheSize int
+
+	every time.Duration // between two rounds of upkeep; 0: upkeepEvery
+}
+
+// Journal keeps records in a Badger database. It implements record.Engine.
+type Journal struct {
+	db      *badger.DB
+	clock   *record.Clock
+	log     *zap.Logger
+	source  string
+	cache   *record.Cache[[]record.Record]
+	space   *space
+	pending hints
+	readers gate
+
+	watchers watchers
+
+	live       chan *request // own updates, and what other sources write now
+	background chan *request // catching up, sweeping
+	running    run
+	every      time.Duration
+	sync       func(*badger.Txn) error // commits durably; tests let it fail
+
+	committed committed // what the committer alone changes
+	counters  counters
+}
+
+var _ record.Engine = (*Journal)(nil)
+
+type counters struct {
+	commits, updates, conflicts, refused atomic.Uint64
+	expired                              atomic.Uint64
+	gets, loads                          atomic.Uint64
+}
+
+// Open opens or makes the database. Its errors: ErrLocked, ErrFormat,
+// record.ErrUnavailable where the disk is too full to start, and others.
+// Updates wait until Run runs.
+func Open(opts Options) (*Journal, error) {
+	opts = opts.withDefaults()
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the database's folder: %w", err)
+	}
+	room := &space{dir: opts.Dir, floor: opts.Floor, ballast: opts.Ballast, log: opts.Logger, free: freeSpace}
+	if err := room.prepare(); err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	db, err := badger.Open(badgerOptions(opts))
+	if err != nil {
+		if strings.Contains(err.Error(), "Another process is using this Badger database") {
+			return nil, fmt.Errorf("opening the database in %s: %w", opts.Dir, ErrLocked)
+		}
+		return nil, fmt.Errorf("opening the database in %s: %w", opts.Dir, err)
+	}
+	j := &Journal{
+		db:         db,
+		clock:      opts.Clock,
+		log:        opts.Logger,
+		cache:      record.NewCache[[]record.Record](opts.CacheSize),
+		space:      room,
+		live:       make(chan *request, maxChanges),
+		background: make(chan *request),
+		running:    run{stopped: make(chan struct{})},
+		every:      opts.every,
+		sync:       (*badger.Txn).Commit,
+	}
+	if err := j.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", opts.Dir, err), db.Close())
+	}
+	j.measure()
+	room.upkeep()
+	return j, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = record.NewClock(nil)
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Floor == 0 {
+		o.Floor = DefaultFloor
+	}
+	if o.Ballast == 0 {
+		o.Ballast = DefaultBallast
+	}
+	if o.every == 0 {
+		o.every = upkeepEvery
+	}
+	if o.CacheSize <= 0 {
+		o.CacheSize = DefaultCacheSize
+	}
+	return o
+}
+
+// badgerOptions keeps an idle node small (the default tables in memory are 64
+// MiB each, the block cache 256 MiB), and a compaction within the floor.
+func badgerOptions(opts Options) badger.Options {
+	return badger.DefaultOptions(opts.Dir).
+		WithLogger(badgerLog{opts.Logger}).
+		WithSyncWrites(true).
+		WithDetectConflicts(false). // there is one writer
+		WithMetricsEnabled(false).
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(3).
+		WithNumLevelZeroTablesStall(10).
+		WithNumCompactors(2).
+		WithValueLogFileSize(16 << 20).
+		WithValueThreshold(2 * record.MaxValue). // all values are in the tables
+		WithBlockCacheSize(16 << 20).
+		WithIndexCacheSize(8 << 20).
+		WithChecksumVerificationMode(options.OnBlockRead)
+}
+
+const memTableSize = 8 << 20
+
+// format is what the f key holds.
+type format struct {
+	Version int    `json:"version"`
+	Source  string `json:"source"`
+}
+
+// load reads what the committer begins with, and makes it in a new database.
+func (j *Journal) load() error {
+	f, err := j.loadFormat()
+	if err != nil {
+		return err
+	}
+	j.source = f.Source
+	j.committed.sources = map[string]state{j.source: {}}
+	j.committed.counts = make(map[record.Topic]int64)
+	err = j.db.View(func(txn *badger.Txn) error {
+		if err := j.loadStates(txn); err != nil {
+			return err
+		}
+		item, err := txn.Get(countKey)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(b []byte) error { return json.Unmarshal(b, &j.committed.counts) })
+	})
+	if err != nil {
+		return fmt.Errorf("reading its state: %w", err)
+	}
+	own := j.committed.sources[j.source]
+	j.committed.head.Store(own.head)
+	j.clock.Restore(own.last)
+	return nil
+}
+
+func (j *Journal) loadStates(txn *badger.Txn) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{sourceKind}})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		source := string(it.Item().Key()[1:])
+		err := it.Item().Value(func(b []byte) error {
+			s, err := decodeState(b)
+			j.committed.sources[source] = s
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("source %.40q: %w", source, err)
+		}
+	}
+	return nil
+}
+
+func (j *Journal) loadFormat() (format, error) {
+	var f format
+	err := j.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(formatKey)
+		if err != nil {
+			return err
+		}
+		return item.Value(func(b []byte) error { return json.Unmarshal(b, &f) })
+	})
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return j.makeFormat()
+	case err != nil:
+		return f, fmt.Errorf("reading its format: %w", err)
+	case f.Version > formatVersion:
+		return f, fmt.Errorf("%w: it is in format %d and this program knows up to %d, use a newer one", ErrFormat, f.Version, formatVersion)
+	case f.Version < 1 || f.Source == "":
+		return f, fmt.Errorf("reading its format: %w", errValue)
+	}
+	return f, nil
+}
+
+func (j *Journal) makeFormat() (format, error) {
+	f := format{Version: formatVersion, Source: strings.ToLower(rand.Text())}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return f, err
+	}
+	if err := j.space.check(); err != nil {
+		return f, err
+	}
+	if err := j.db.Update(func(txn *badger.Txn) error { return txn.Set(formatKey, b) }); err != nil {
+		return f, fmt.Errorf("writing its format: %w", err)
+	}
+	j.log.Info("made a new database", zap.String("source", f.Source))
+	return f, nil
+}
+
+// Source returns the identity under which this database writes, random and
+// made with it.
+func (j *Journal) Source() string { return j.source }
+
+// Head returns the last revision that this source gave.
+func (j *Journal) Head() uint64 { return j.committed.head.Load() }
+
+// Close ends Run, waits for what reads, and closes the database. Nothing that
+// was acknowledged depends on it. Where the disk is too full for Badger to
+// close, the database is left as after a crash, and the error says so.
+func (j *Journal) Close() error {
+	if !j.readers.close() {
+		return nil
+	}
+	j.running.end()
+	if err := j.space.ready(); err != nil {
+		return fmt.Errorf("closing the database: %w", err)
+	}
+	if err := j.db.Close(); err != nil {
+		return fmt.Errorf("closing the database: %w", err)
+	}
+	return nil
+}
