@@ -1,0 +1,283 @@
+package heartbeat
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/ooseio/oose/peer"
+	"github.com/ooseio/oose/record"
+)
+
+// ErrInvalidPeer says that a peer can't be registered as it is.
+var ErrInvalidPeer = errors.New("invalid peer")
+
+// Peer is a prism or a store, as the registry lists it.
+type Peer struct {
+	ID      string    `json:"-"`    // of a store, the one in its root's marker; of a prism, a text of its own that stays the same
+	Name    peer.Name `json:"name"` // unique in the cluster
+	Kind    peer.Kind `json:"kind"`
+	Node    string    `json:"node"`              // the name of the node that carries it
+	Address string    `json:"address,omitempty"` // URL at which others reach it; "": only its own process does
+	Site    string    `json:"site,omitempty"`
+	Group   string    `json:"group,omitempty"`
+	Domain  string    `json:"domain,omitempty"`
+	Zone    string    `json:"zone,omitempty"` // of the tokens that a prism makes
+
+	Free     int64 `json:"free,omitempty"`    // bytes of a store, when it was last registered
+	Total    int64 `json:"total,omitempty"`   // bytes of a store
+	Active   bool  `json:"active"`            // the operator's switch: false takes it out of service
+	Writable bool  `json:"writable"`          // the operator's switch: false keeps new clones away
+	Started  int64 `json:"started,omitempty"` // milliseconds since 1970: when its node started
+}
+
+// Registry is this node's copy of who the peers are. Its methods can be called
+// at the same time; those that ask take no lock.
+type Registry struct {
+	engine record.Engine
+	log    *zap.Logger
+	stop   func()
+	loaded atomic.Bool
+	view   atomic.Pointer[view]
+	local  sync.Map // id to func() bool: peers of this process, and their health
+
+	mu       sync.Mutex
+	versions map[string][]record.Record // by id: the latest of each source
+}
+
+// view is what the registry answers from; it is never changed.
+type view struct {
+	peers   []Peer // in the order of their names
+	byID    map[string]Peer
+	byLabel map[string]Peer
+}
+
+// NewRegistry returns a registry that follows the records from now on. Load
+// reads those there are; Close ends the following.
+func NewRegistry(e record.Engine, log *zap.Logger) *Registry {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	r := &Registry{engine: e, log: log, versions: make(map[string][]record.Record)}
+	r.view.Store(&view{})
+	r.stop = e.Watch(record.Peer, r.apply)
+	return r
+}
+
+// Close ends the following of records.
+func (r *Registry) Close() { r.stop() }
+
+// Load reads all registrations. The registry is complete once it returned nil.
+func (r *Registry) Load(ctx context.Context) error {
+	var all []record.Record
+	for rec, err := range r.engine.List(ctx, record.Peer, record.ByKey, "", "") {
+		if err != nil {
+			return fmt.Errorf("reading the registry of peers: %w", err)
+		}
+		all = append(all, rec)
+	}
+	r.apply(all)
+	r.loaded.Store(true)
+	return nil
+}
+
+// Run loads the registry, where Load did not, and returns when ctx ends.
+func (r *Registry) Run(ctx context.Context) error {
+	if !r.loaded.Load() {
+		if err := r.Load(ctx); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// apply takes in records, in whatever order they come; it is the watcher.
+func (r *Registry) apply(records []record.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rec := range records {
+		versions := r.versions[rec.Key]
+		i := slices.IndexFunc(versions, func(v record.Record) bool { return v.Source == rec.Source })
+		switch {
+		case i < 0:
+			r.versions[rec.Key] = append(versions, rec)
+		case rec.Revision >= versions[i].Revision:
+			versions[i] = rec
+		}
+	}
+	r.view.Store(r.look())
+}
+
+// look makes the view of the versions.
+func (r *Registry) look() *view {
+	v := &view{byID: make(map[string]Peer), byLabel: make(map[string]Peer)}
+	for id, versions := range r.versions {
+		rec, ok := record.Merge(record.Peer, versions)
+		if !ok {
+			continue
+		}
+		p, err := decode(rec)
+		if err != nil {
+			r.log.Warn("a registration can't be read", zap.String("peer", id), zap.Error(err))
+			continue
+		}
+		v.peers = append(v.peers, p)
+		v.byID[id] = p
+	}
+	slices.SortFunc(v.peers, func(a, b Peer) int {
+		return cmp.Or(cmp.Compare(a.Name.String(), b.Name.String()), cmp.Compare(a.ID, b.ID))
+	})
+	for _, p := range v.peers {
+		// Stores are asked for by their host's name; a prism of the same name comes after them.
+		if other, ok := v.byLabel[p.Name.Label()]; !ok || other.Kind == peer.Prism && p.Kind == peer.Store {
+			v.byLabel[p.Name.Label()] = p
+		}
+	}
+	return v
+}
+
+func decode(rec record.Record) (Peer, error) {
+	var value peerValue
+	if err := json.Unmarshal(rec.Value, &value); err != nil {
+		return Peer{}, fmt.Errorf("reading a peer: %w", err)
+	}
+	name, err := peer.ParseName(value.Name)
+	if err != nil {
+		return Peer{}, fmt.Errorf("reading a peer: %w", err)
+	}
+	p := Peer(value.plainPeer)
+	p.ID, p.Name = rec.Key, name
+	return p, nil
+}
+
+// plainPeer is a Peer without what it can do.
+type plainPeer Peer
+
+// peerValue is the value of a record of topic peer; the name is one text.
+type peerValue struct {
+	plainPeer
+	Name string `json:"name"`
+}
+
+// Register keeps a peer of this node in the registry. It writes only where
+// something changed, other than the free space by less than a hundredth of the
+// total. Errors: ErrInvalidPeer, record.ErrUnavailable.
+func (r *Registry) Register(ctx context.Context, p Peer) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	if old, ok := r.Lookup(p.ID); ok && same(old, p) {
+		return nil
+	}
+	value, err := json.Marshal(peerValue{plainPeer: plainPeer(p), Name: p.Name.String()})
+	if err != nil {
+		return fmt.Errorf("encoding peer %s: %w", p.Name, err)
+	}
+	if _, err := r.engine.Update(ctx, record.Peer, p.ID, record.Condition{}, record.Change{Value: value}); err != nil {
+		return fmt.Errorf("registering peer %s: %w", p.Name, err)
+	}
+	r.log.Info("peer registered", zap.Stringer("peer", p.Name), zap.String("id", p.ID))
+	return nil
+}
+
+func (p Peer) check() error {
+	if p.ID == "" {
+		return fmt.Errorf("%w: %s has no id", ErrInvalidPeer, p.Name)
+	}
+	if _, err := peer.ParseName(p.Name.String()); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidPeer, err)
+	}
+	if p.Kind != p.Name.Kind() {
+		return fmt.Errorf("%w: %s is named like a %s and registered as a %s", ErrInvalidPeer, p.Name, p.Name.Kind(), p.Kind)
+	}
+	return nil
+}
+
+// same tells whether two registrations say the same, but for free space that
+// moved little.
+func same(a, b Peer) bool {
+	const share = 100
+	if moved := a.Free - b.Free; max(moved, -moved) > b.Total/share {
+		return false
+	}
+	a.Free = b.Free
+	return a == b
+}
+
+// Unregister takes a peer out of the registry. One that is not in it is not an error.
+func (r *Registry) Unregister(ctx context.Context, id string) error {
+	if _, ok := r.Lookup(id); !ok {
+		return nil
+	}
+	if _, err := r.engine.Update(ctx, record.Peer, id, record.Condition{}, record.Change{Delete: true}); err != nil {
+		return fmt.Errorf("unregistering peer %s: %w", id, err)
+	}
+	r.log.Info("peer unregistered", zap.String("id", id))
+	return nil
+}
+
+// Peers returns all peers in the order of their names. The slice is shared and
+// must not be changed.
+func (r *Registry) Peers() []Peer { return r.view.Load().peers }
+
+// Lookup returns the peer of an id.
+func (r *Registry) Lookup(id string) (Peer, bool) {
+	p, ok := r.view.Load().byID[id]
+	return p, ok
+}
+
+// ByLabel returns the peer whose host name's first label this is, in either
+// case; the store, where a prism has the same.
+func (r *Registry) ByLabel(label string) (Peer, bool) {
+	p, ok := r.view.Load().byLabel[strings.ToLower(label)]
+	return p, ok
+}
+
+// Known tells whether a host name is `<label>.<domain>` of a registered peer,
+// exactly, in either case: for such names alone certificates are asked for.
+func (r *Registry) Known(host, domain string) bool {
+	label, rest, ok := strings.Cut(host, ".")
+	if !ok || domain == "" || !strings.EqualFold(rest, domain) {
+		return false
+	}
+	_, known := r.ByLabel(label)
+	return known
+}
+
+// Attach says that a peer is in this process, and how to ask whether it is
+// healthy; available is called for every request and must be cheap. The last
+// one attached counts. Detach takes it back.
+func (r *Registry) Attach(id string, available func() bool) (detach func()) {
+	health := &available
+	r.local.Store(id, health)
+	return func() { r.local.CompareAndDelete(id, health) }
+}
+
+// Local tells whether a peer is in this process.
+func (r *Registry) Local(id string) bool {
+	_, ok := r.local.Load(id)
+	return ok
+}
+
+// Available tells whether a peer can be asked now: it is in this process and
+// healthy, and the operator has not switched it off.
+func (r *Registry) Available(id string) bool {
+	health, ok := r.local.Load(id)
+	if !ok {
+		return false
+	}
+	if p, registered := r.Lookup(id); registered && !p.Active {
+		return false
+	}
+	available, ok := health.(*func() bool)
+	return ok && (*available)()
+}
