@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"go.uber.org/zap"
-
 	"github.com/ooseio/oose/record"
 )
 
@@ -258,7 +256,7 @@ func (j *Journal) commit(requests []*request, results []result) error {
 	if err := j.committed.failure; err != nil {
 		return err
 	}
-	if err := j.space.check(); err != nil {
+	if err := j.room(); err != nil {
 		return err
 	}
 	b := j.newBatch()
@@ -276,12 +274,7 @@ func (j *Journal) commit(requests []*request, results []result) error {
 	if err := b.commit(); err != nil {
 		// Whether it was kept is unknown, and a sync that failed must not be
 		// tried again: the pages may count as clean without having been written.
-		err = fmt.Errorf("%w: writing to the database failed, restart when its disk is sound: %w", record.ErrUnavailable, err)
-		j.committed.mu.Lock()
-		j.committed.failure = err
-		j.committed.mu.Unlock()
-		j.log.Error("a commit failed, no record is written until a restart", zap.Error(err))
-		return err
+		return j.fail(fmt.Errorf("committing: %w", err))
 	}
 	j.publish(b)
 	return nil

@@ -48,7 +48,7 @@ func init() {
 }
 
 const (
-	fullSize    = "160m"
+	fullSize    = "120m"
 	fullFloor   = 32 << 20
 	fullBallast = 12 << 20
 )
@@ -241,7 +241,7 @@ func fullWriter() error {
 	noise := rand.NewChaCha8([32]byte{byte(time.Now().UnixNano())})
 	written := 0
 	for ctx.Err() == nil {
-		value := make([]byte, 32<<10)
+		value := make([]byte, 60<<10)
 		noise.Read(value)
 		key := fmt.Sprintf("%d-%d", os.Getpid(), written)
 		_, err := j.Update(ctx, record.Purchase, key, record.Condition{}, record.Change{Value: value})

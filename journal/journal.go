@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,7 +59,10 @@ type Options struct {
 
 // Journal keeps records in a Badger database. It implements record.Engine.
 type Journal struct {
-	db      *badger.DB
+	db      *badger.DB // readers hold readers, who merges holds merging; the committer may replace it
+	cramped bool       // it was opened so as to write nothing by itself; the committer's
+	merging sync.Mutex
+	damaged atomic.Bool // see verify
 	clock   *record.Clock
 	log     *zap.Logger
 	source  string
@@ -96,10 +100,11 @@ func Open(opts Options) (*Journal, error) {
 		return nil, fmt.Errorf("making the database's folder: %w", err)
 	}
 	room := &space{dir: opts.Dir, floor: opts.Floor, ballast: opts.Ballast, log: opts.Logger, free: freeSpace}
-	if err := room.prepare(); err != nil {
+	cramped, err := room.prepare()
+	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	db, err := badger.Open(badgerOptions(opts))
+	db, err := badger.Open(badgerOptions(opts.Dir, opts.Logger, cramped))
 	if err != nil {
 		if strings.Contains(err.Error(), "Another process is using this Badger database") {
 			return nil, fmt.Errorf("opening the database in %s: %w", opts.Dir, ErrLocked)
@@ -108,6 +113,7 @@ func Open(opts Options) (*Journal, error) {
 	}
 	j := &Journal{
 		db:         db,
+		cramped:    cramped,
 		clock:      opts.Clock,
 		log:        opts.Logger,
 		cache:      record.NewCache[[]record.Record](opts.CacheSize),
@@ -120,6 +126,10 @@ func Open(opts Options) (*Journal, error) {
 	}
 	if err := j.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", opts.Dir, err), db.Close())
+	}
+	if cramped {
+		room.refused.Store(true)
+		j.log.Warn("too little free space for the database, it is only read", zap.String("dir", opts.Dir))
 	}
 	j.measure()
 	room.upkeep()
@@ -149,16 +159,17 @@ func (o Options) withDefaults() Options {
 }
 
 // badgerOptions keeps an idle node small (the default tables in memory are 64
-// MiB each, the block cache 256 MiB), and a compaction within the floor.
-func badgerOptions(opts Options) badger.Options {
-	return badger.DefaultOptions(opts.Dir).
-		WithLogger(badgerLog{opts.Logger}).
+// MiB each, the block cache 256 MiB), and a compaction within the floor. On a
+// cramped disk there is no compaction, and nobody waits for one.
+func badgerOptions(dir string, log *zap.Logger, cramped bool) badger.Options {
+	opts := badger.DefaultOptions(dir).
+		WithLogger(badgerLog{log}).
 		WithSyncWrites(true).
 		WithDetectConflicts(false). // there is one writer
 		WithMetricsEnabled(false).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
-		WithNumLevelZeroTables(3).
+		WithNumLevelZeroTables(levelZeroTables).
 		WithNumLevelZeroTablesStall(10).
 		WithNumCompactors(2).
 		WithValueLogFileSize(16 << 20).
@@ -166,9 +177,16 @@ func badgerOptions(opts Options) badger.Options {
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(8 << 20).
 		WithChecksumVerificationMode(options.OnBlockRead)
+	if cramped {
+		opts = opts.WithNumCompactors(0).WithNumLevelZeroTablesStall(1000)
+	}
+	return opts
 }
 
-const memTableSize = 8 << 20
+const (
+	memTableSize    = 8 << 20
+	levelZeroTables = 3 // tables of the first level from which on they are merged
+)
 
 // format is what the f key holds.
 type format struct {
@@ -277,6 +295,8 @@ func (j *Journal) Close() error {
 		return nil
 	}
 	j.running.end()
+	j.merging.Lock()
+	defer j.merging.Unlock()
 	if err := j.space.ready(); err != nil {
 		return fmt.Errorf("closing the database: %w", err)
 	}

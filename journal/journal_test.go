@@ -60,7 +60,7 @@ func TestFormat(t *testing.T) {
 	dir := t.TempDir()
 	start(t, Options{Dir: dir}).stop()
 	write := func(f any) {
-		db, err := badger.Open(badgerOptions(Options{Dir: dir}.withDefaults()))
+		db, err := badger.Open(badgerOptions(dir, zap.NewNop(), false))
 		require.NoError(t, err)
 		b, err := json.Marshal(f)
 		require.NoError(t, err)
@@ -302,7 +302,7 @@ func TestFailedCommit(t *testing.T) {
 	require.Contains(t, j.Stats().Failure, "input/output error")
 	require.EqualValues(t, 1, j.Head())
 	require.EqualValues(t, 2, j.Stats().Refused)
-	require.Equal(t, 1, logs.FilterMessageSnippet("a commit failed").Len())
+	require.Equal(t, 1, logs.FilterMessageSnippet("the database failed").Len())
 	require.NoError(t, j.Close())
 	require.NoError(t, <-done)
 	again := start(t, Options{Dir: dir})

@@ -9,50 +9,41 @@ import (
 	"github.com/ooseio/oose/record"
 )
 
-// gate lets readers in until it is closed, and closing waits for those inside:
-// Badger unmaps its files when it closes.
+// gate keeps readers out while the database is closed: Badger unmaps its
+// files, and reading on would end the process.
 type gate struct {
-	mu     sync.Mutex
-	inside int
-	closed bool
-	empty  chan struct{} // closed when the last is out, made by close
-	shut   atomic.Bool   // closed, for those who only look
+	mu     sync.RWMutex
+	closed bool        // for good
+	shut   atomic.Bool // the same, for those who only look
 }
 
 func (g *gate) enter() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.mu.RLock()
 	if g.closed {
+		g.mu.RUnlock()
 		return errClosed
 	}
-	g.inside++
 	return nil
 }
 
-func (g *gate) leave() {
+func (g *gate) leave() { g.mu.RUnlock() }
+
+// exclusive waits for the readers and keeps others waiting while f runs.
+func (g *gate) exclusive(f func() error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inside--
-	if g.inside == 0 && g.empty != nil {
-		close(g.empty)
-	}
+	return f()
 }
 
-// close reports false where it had been called before.
+// close waits for the readers. It reports false where it had been called before.
 func (g *gate) close() bool {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.closed {
-		g.mu.Unlock()
 		return false
 	}
 	g.closed = true
 	g.shut.Store(true)
-	g.empty = make(chan struct{})
-	if g.inside == 0 {
-		close(g.empty)
-	}
-	g.mu.Unlock()
-	<-g.empty
 	return true
 }
 

@@ -21,7 +21,7 @@ import (
 // memory, which is simple enough to be believed; both must say the same.
 func TestModel(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		require.NoError(t, f.Value.Set("25")) // each opens a database several times
+		require.NoError(t, f.Value.Set("15")) // each opens a database several times
 		defer func() { require.NoError(t, f.Value.Set(f.DefValue)) }()
 	}
 	base := t.TempDir()

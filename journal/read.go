@@ -65,8 +65,13 @@ func (j *Journal) loadGroup(topic record.Topic, key string) ([]record.Record, bo
 	if err != nil {
 		return nil, false, fmt.Errorf("reading the records of %s: %w", topic, err)
 	}
+	if len(versions) == 0 && j.damaged.Load() {
+		return nil, false, errDamaged
+	}
 	return slices.Clip(versions), size <= maxCached, nil
 }
+
+var errDamaged = fmt.Errorf("%w: the database is damaged, and may have lost what was asked for", record.ErrUnavailable)
 
 // view reads in one short transaction.
 func (j *Journal) view(f func(*badger.Txn) error) error {

@@ -18,10 +18,11 @@ import (
 
 // Badger writes through memory maps: on a full file system the kernel ends the
 // whole process with SIGBUS, and again at every start, when Badger writes what
-// it had in memory into tables. Three things guard against that: no batch
-// begins below the floor; a file of ballast lies beside the database and is
-// given back when even less is left, or at a start below the floor; and a
-// start that could not write its tables is refused in words.
+// it had in memory into tables and merges them. Four things guard against that:
+// no batch begins below the floor; below it the database is reopened so that
+// Badger writes nothing by itself either (see reopen); a file of ballast lies
+// beside the database and is given back when even less is left, or at a start
+// below the floor; and a start that could not write its tables is refused in words.
 type space struct {
 	dir     string
 	floor   int64 // bytes; below this nothing is written
@@ -61,7 +62,11 @@ func (s *space) check() error {
 	if err != nil {
 		return fmt.Errorf("%w: asking for the free space at %s: %w", record.ErrUnavailable, s.dir, err)
 	}
-	if free >= bound {
+	wanted := bound
+	if s.refused.Load() {
+		wanted += bound / 4 // not to and fro
+	}
+	if free >= wanted {
 		if s.refused.CompareAndSwap(true, false) {
 			s.log.Info("there is room again, records are written", zap.String("free", humanize.IBytes(uint64(free))))
 		}
@@ -69,41 +74,41 @@ func (s *space) check() error {
 	}
 	if s.refused.CompareAndSwap(false, true) {
 		s.log.Error("too little free space for the database, no record is written until there is more",
-			zap.String("dir", s.dir), zap.String("free", humanize.IBytes(uint64(free))), zap.String("wanted", humanize.IBytes(uint64(bound))))
+			zap.String("dir", s.dir), zap.String("free", humanize.IBytes(uint64(free))), zap.String("wanted", humanize.IBytes(uint64(wanted))))
 	}
 	if free < bound/2 {
 		s.giveBack(free)
 	}
 	return fmt.Errorf("%w: the disk of %s has %s left and the database needs %s to write safely, free some space",
-		record.ErrUnavailable, s.dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(bound)))
+		record.ErrUnavailable, s.dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(wanted)))
 }
 
 // prepare makes sure that Badger can open: below the floor it gives the
 // ballast back, and if what Badger held in memory would still not fit into
-// tables, it refuses.
-func (s *space) prepare() error {
+// tables, it refuses. It tells whether the disk is still below the floor.
+func (s *space) prepare() (cramped bool, err error) {
 	if s.floor <= 0 {
-		return nil
+		return false, nil
 	}
 	free, err := s.free(s.dir)
 	if err != nil {
-		return fmt.Errorf("asking for the free space at %s: %w", s.dir, err)
+		return false, fmt.Errorf("asking for the free space at %s: %w", s.dir, err)
 	}
 	if free < s.floor {
 		s.giveBack(free)
 		if free, err = s.free(s.dir); err != nil {
-			return fmt.Errorf("asking for the free space at %s: %w", s.dir, err)
+			return false, fmt.Errorf("asking for the free space at %s: %w", s.dir, err)
 		}
 	}
 	need, err := unflushed(s.dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if free < need {
-		return fmt.Errorf("%w: the disk of %s has %s left and the database needs %s to start, free some space",
+		return false, fmt.Errorf("%w: the disk of %s has %s left and the database needs %s to start, free some space",
 			record.ErrUnavailable, s.dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(need)))
 	}
-	return nil
+	return free < s.floor, nil
 }
 
 // ready tells whether closing can write its last table, giving the ballast

@@ -28,6 +28,7 @@ type Stats struct {
 	Floor   int64 `json:"floor"`   // bytes below which nothing is written
 	Ballast bool  `json:"ballast"` // the ballast file is there
 
+	Damaged bool   `json:"damaged,omitempty"` // a table fails its checksums: what is not found may have been lost
 	Failure string `json:"failure,omitempty"` // why nothing is written until a restart
 }
 
@@ -39,7 +40,7 @@ func (j *Journal) Stats() Stats {
 		Conflicts: j.counters.conflicts.Load(), Refused: j.counters.refused.Load(),
 		Expired: j.counters.expired.Load(),
 		Gets:    j.counters.gets.Load(), Loads: j.counters.loads.Load(), Cached: j.cache.Len(),
-		Size: j.space.size.Load(), Floor: j.space.bound(), Ballast: j.space.hasBallast(), Free: -1,
+		Size: j.space.size.Load(), Floor: j.space.bound(), Ballast: j.space.hasBallast(), Free: -1, Damaged: j.damaged.Load(),
 	}
 	if free, err := j.space.free(j.space.dir); err == nil && free != math.MaxInt64 {
 		s.Free = free

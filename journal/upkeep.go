@@ -17,6 +17,7 @@ import (
 
 const (
 	upkeepEvery = time.Minute // how much longer than due something may stay
+	verifyEvery = 24 * time.Hour
 
 	// Space comes back when tables are merged. Merging all of them costs a
 	// rewrite of the database: it is done when nothing much else is, and a
@@ -30,6 +31,8 @@ const (
 func (j *Journal) upkeep(ctx context.Context) {
 	ticker := time.NewTicker(j.every)
 	defer ticker.Stop()
+	j.verify()
+	verified := time.Now()
 	removed := 0
 	var before uint64
 	for {
@@ -43,8 +46,14 @@ func (j *Journal) upkeep(ctx context.Context) {
 			j.log.Warn("sweeping failed, it is tried again", zap.Error(err))
 		}
 		removed += n
+		// The committer looks at the room before a batch; an empty one will do.
+		_ = j.submit(ctx, j.background, &request{due: []hint{}})
 		j.measure()
 		j.space.upkeep()
+		if time.Since(verified) >= verifyEvery {
+			j.verify()
+			verified = time.Now()
+		}
 		commits := j.counters.commits.Load()
 		if j.worthMerging(removed) && commits-before < idleCommits {
 			if err := j.Compact(ctx); err != nil {
@@ -67,15 +76,21 @@ func (j *Journal) worthMerging(removed int) bool {
 // Compact merges the database's tables, so that the space of what was removed
 // comes back. It reads and writes about as much as the database holds.
 func (j *Journal) Compact(ctx context.Context) error {
-	if err := j.readers.enter(); err != nil {
-		return err
+	j.merging.Lock()
+	defer j.merging.Unlock()
+	if j.readers.shut.Load() {
+		return errClosed
 	}
-	defer j.readers.leave()
 	if err := j.space.check(); err != nil {
 		return err
 	}
-	if err := j.flush(ctx); err != nil {
-		return fmt.Errorf("writing what is in memory into tables: %w", err)
+	for {
+		if err := j.flush(ctx); err != nil {
+			return fmt.Errorf("writing what is in memory into tables: %w", err)
+		}
+		if !fewTables(j.db.Levels()) {
+			break
+		}
 	}
 	if err := j.db.Flatten(1); err != nil {
 		return fmt.Errorf("merging tables: %w", err)
@@ -90,6 +105,17 @@ func (j *Journal) Compact(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// fewTables tells whether all tables are in the first level and so few that
+// Flatten would leave them alone. A flush adds one.
+func fewTables(levels []badger.LevelInfo) bool {
+	for _, l := range levels[1:] {
+		if l.NumTables > 0 {
+			return false
+		}
+	}
+	return levels[0].NumTables > 0 && levels[0].NumTables <= levelZeroTables
 }
 
 const (
@@ -148,6 +174,34 @@ func (j *Journal) flush(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// verify reads all tables against their checksums. Badger's iterators end
+// silently at a block that fails them: what is behind it looks as if it had
+// never been. So while the database is damaged, "there is none" is no answer.
+func (j *Journal) verify() {
+	j.merging.Lock()
+	defer j.merging.Unlock()
+	if j.readers.shut.Load() {
+		return
+	}
+	err := checksums(j.db)
+	j.damaged.Store(err != nil)
+	if err != nil {
+		j.log.Error("the database is damaged, what it seems not to have is answered as not available; restore it from a copy or from other nodes",
+			zap.String("dir", j.space.dir), zap.Error(err))
+	}
+}
+
+// checksums is db.VerifyChecksum, which in Badger 4.9 follows a nil pointer
+// where it means to say which block is damaged.
+func checksums(db *badger.DB) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a block does not match its checksum (%v)", p)
+		}
+	}()
+	return db.VerifyChecksum()
 }
 
 // measure notes how large the tables are.
