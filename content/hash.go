@@ -94,7 +94,7 @@ func ParseHash(s string) (Hash, error) {
 // HashOf makes a Hash of a finished digest. It returns ErrInvalidHash where
 // the digest's length is not that of the type.
 func HashOf(t Type, digest []byte) (Hash, error) {
-	if t == 0 || len(digest) != t.Size() {
+	if t.Size() == 0 || len(digest) != t.Size() {
 		return Hash{}, fmt.Errorf("%w: a %s digest of %d bytes", ErrInvalidHash, t, len(digest))
 	}
 	h := Hash{typ: t}

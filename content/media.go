@@ -18,16 +18,17 @@ const maxExt = 16
 // ParseExt returns an extension in lower case and without its dot, where the
 // text is one: 1 to 16 ASCII letters and digits.
 func ParseExt(s string) (string, error) {
-	s = strings.ToLower(strings.TrimPrefix(s, "."))
+	s = strings.TrimPrefix(s, ".")
 	if s == "" || len(s) > maxExt {
 		return "", ErrInvalidExt
 	}
 	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+		// Before the case is changed, which makes letters of other alphabets ASCII.
+		if c := s[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
 			return "", ErrInvalidExt
 		}
 	}
-	return s, nil
+	return strings.ToLower(s), nil
 }
 
 // MediaType returns the media type (RFC 6838) that is served for an extension,
