@@ -47,11 +47,16 @@ const (
 	NoStore          Code = "no store"          // nobody who holds it is available
 	InvalidHash      Code = "invalid hash"      // not a hash
 	InvalidPurchase  Code = "invalid purchase"  // the hash in a purchase is not one
+	InvalidDownload  Code = "invalid download"  // the hash of a download is not one
 	InvalidToken     Code = "invalid token"     // not a token
+	SessionNeeded    Code = "session needed"    // credentials hold, but the route is about a session
+	Declared         Code = "declared"          // the configuration declares it, so it can't be changed
 	Mismatch         Code = "hash mismatch"     // the bytes are not those of the hash
+	Collision        Code = "collision"         // made for a collision attack on its digest
 	TooLarge         Code = "too large"         // a body beyond its bound
 	BadRange         Code = "range"             // a range outside the content
 	TooMany          Code = "too many"          // misses or requests beyond their bound
+	RetrieveInvalid  Code = "retrieve invalid"  // what to fetch is not understood
 	RetrieveFailed   Code = "retrieve failed"   // the other server did not give the content
 	RetrieveRefused  Code = "retrieve refused"  // the address is not one to fetch from
 	RouteUnknown     Code = "route unknown"     // no such route
@@ -59,7 +64,16 @@ const (
 	Unsupported      Code = "unsupported media" // a body in a form that is not understood
 	Unavailable      Code = "unavailable"       // a dependency is away: Retry-After says when
 	DiskFull         Code = "disk full"         // no store has room
+	VerifyFailed     Code = "verify failed"     // a clone that was to be removed or sent is not sound
+	SendFailed       Code = "send failed"       // a clone did not reach another store
+	SendUnknown      Code = "send unknown"      // no such clone here, or no store of that name
 	Internal         Code = "internal"          // our fault; the log has the cause
+
+	// What the multipart upload fails with after it has begun: OOSE 2.x told
+	// it with status 200.
+	UploadUnavailable Code = "upload unavailable" // no store can take a clone now
+	UploadFull        Code = "upload full"        // no store has room
+	UploadFailed      Code = "upload failed"      // our fault; the log has the cause
 )
 
 type statusRow struct {
@@ -86,11 +100,16 @@ var statuses = map[Code]statusRow{
 	NoStore:          {503, 404, NotFoundError},
 	InvalidHash:      {422, 500, UserError},
 	InvalidPurchase:  {422, 500, UserError},
+	InvalidDownload:  {422, 404, NotFoundError},
 	InvalidToken:     {400, 500, UserError},
+	SessionNeeded:    {401, 401, UserError},
+	Declared:         {409, 409, UserError},
 	Mismatch:         {409, 500, UserError},
+	Collision:        {422, 500, UserError},
 	TooLarge:         {413, 413, UserError},
 	BadRange:         {416, 416, UserError},
 	TooMany:          {429, 429, UserError},
+	RetrieveInvalid:  {400, 501, UserError},
 	RetrieveFailed:   {502, 501, NetworkError},
 	RetrieveRefused:  {403, 501, UserError},
 	RouteUnknown:     {404, 404, NotFoundError},
@@ -98,7 +117,14 @@ var statuses = map[Code]statusRow{
 	Unsupported:      {415, 415, SyntaxError},
 	Unavailable:      {503, 503, NetworkError},
 	DiskFull:         {507, 500, UserError},
+	VerifyFailed:     {409, 200, UserError},
+	SendFailed:       {502, 200, NetworkError},
+	SendUnknown:      {404, 200, NotFoundError},
 	Internal:         {500, 500, NetworkError},
+
+	UploadUnavailable: {503, 200, NetworkError},
+	UploadFull:        {507, 200, UserError},
+	UploadFailed:      {500, 200, NetworkError},
 }
 
 // Fault is an error as a client is told it. Its message says what is wrong and

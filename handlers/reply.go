@@ -42,7 +42,7 @@ func SetFaultHeaders(h http.Header, f *Fault, compat, headers bool) {
 	}
 	if f.Retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((f.Retry+time.Second-1)/time.Second)))
-	} else if f.Code == Unavailable || f.Code == NoStore {
+	} else if f.Code == Unavailable || f.Code == NoStore || f.Code == UploadUnavailable {
 		h.Set("Retry-After", "1")
 	}
 	if f.Allow != "" {

@@ -1,0 +1,174 @@
+package prism
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ooseio/oose/content"
+	"github.com/ooseio/oose/handlers"
+	"github.com/ooseio/oose/handlers/delivery"
+	"github.com/ooseio/oose/handlers/delivery/serve"
+	"github.com/ooseio/oose/handlers/upload"
+	"github.com/ooseio/oose/inventory"
+)
+
+// scanRetry is when to ask again for what a scan may still find.
+const scanRetry = 10 * time.Second
+
+// durability is the header that says how many clones, or nodes, hold durably
+// what was just written.
+const durability = "OOSE-Durability"
+
+// download answers with a content's bytes. A clone that fails is followed by
+// the next one from that very byte.
+func (h *Handler) download(w http.ResponseWriter, r *http.Request, _ caller) (any, error) {
+	var in handlers.HashField
+	if err := handlers.ReadJSON(w, r, &in); err != nil {
+		return nil, err
+	}
+	hash, err := content.ParseHash(in.Text())
+	if err != nil {
+		return nil, handlers.Faultf(handlers.InvalidDownload, "%s", noCandidates).Because(err)
+	}
+	placement, err := h.Index.Find(r.Context(), hash)
+	if err != nil {
+		return nil, err
+	}
+	if placement.Blocked {
+		return nil, inventory.ErrBlocked
+	}
+	if len(placement.Clones) == 0 {
+		return nil, h.nobodyHolds(placement, noCandidates)
+	}
+	next := h.opener(r.Context(), h.available(placement))
+	f, clone, err := next()
+	if err != nil {
+		return nil, handlers.Faultf(handlers.NoStore, "%s", noCandidates).Because(err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	return nil, delivery.ServeContent(w, r, f, serve.Info{
+		Hash: hash, Ext: placement.Clones[0].Ext, Size: clone.Size, Loosen: h.Loosen,
+		Next: func(offset int64) (io.ReadCloser, error) {
+			f, _, err := next()
+			if err != nil {
+				return nil, err
+			}
+			_, err = f.Seek(offset, io.SeekStart)
+			return f, err
+		},
+		Refuse: func(w http.ResponseWriter, r *http.Request, f *handlers.Fault) error {
+			return handlers.WriteFault(w, r, f, h.set.Compat, true)
+		},
+	})
+}
+
+// What OOSE 2.x said of content that nobody holds, by route.
+const (
+	noCandidates = "No store candidates found"
+	notFound     = "File not found"
+)
+
+// nobodyHolds is the fault for content that no record places anywhere: unknown,
+// or not yet known while a first scan goes on. What was removed is unknown.
+func (h *Handler) nobodyHolds(p *inventory.Placement, message string) *handlers.Fault {
+	if p.Removed == 0 && !p.Blocked && h.Stores.Scanning() {
+		f := handlers.Faultf(handlers.Unavailable, "A store is still being scanned and may hold this; try again later")
+		f.Retry = scanRetry
+		return f
+	}
+	return handlers.Faultf(handlers.ContentUnknown, "%s", message)
+}
+
+// opener returns a function that opens one clone after the other.
+func (h *Handler) opener(ctx context.Context, clones []inventory.Clone) func() (*os.File, inventory.Clone, error) {
+	return func() (*os.File, inventory.Clone, error) {
+		for len(clones) > 0 {
+			c := clones[0]
+			clones = clones[1:]
+			v, ok := h.Stores.Volume(c.Store)
+			if !ok {
+				continue
+			}
+			f, err := v.Open(ctx, c)
+			if err == nil {
+				return f, c, nil
+			}
+			h.Log.Warn("clone can't be opened", zap.String("store", v.Name()), zap.Stringer("hash", c.Hash), zap.Error(err))
+		}
+		return nil, inventory.Clone{}, errNoClone
+	}
+}
+
+var errNoClone = errors.New("no clone is left to open")
+
+// putContent takes one content under its hash, for one of the stores.
+func (h *Handler) putContent(w http.ResponseWriter, r *http.Request, _ caller) (any, error) {
+	name, _ := handlers.PutPath(handlers.TrimSlash(r.URL.EscapedPath()))
+	hash, ext, err := handlers.ParseFile(name)
+	if err != nil {
+		return nil, err
+	}
+	defer h.loosenBody(r)()
+	result, err := h.Uploader.Upload(r.Context(), upload.Request{
+		Body: r.Body, Size: r.ContentLength, Want: hash, Ext: ext, Copies: 1, MaxSize: h.set.MaxSize,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.took(w, result.Size, result.Durability)
+	return handlers.Status{Code: http.StatusCreated, Body: map[string]string{"success": "File uploaded", "file": name}}, nil
+}
+
+func (h *Handler) loosenBody(r *http.Request) func() {
+	if h.LoosenBody == nil {
+		return func() {}
+	}
+	return h.LoosenBody(r)
+}
+
+// took counts a content that was taken in, and says how durable it is.
+func (h *Handler) took(w http.ResponseWriter, size int64, copies int) {
+	h.Counters.Add("prism.content.filesUploaded", 1)
+	h.Counters.Add("prism.content.bytesUploaded", size)
+	w.Header().Set(durability, strconv.Itoa(copies))
+}
+
+// removeContent writes down that a content is removed and has the stores here
+// drop it; others do when they learn of it.
+func (h *Handler) removeContent(w http.ResponseWriter, r *http.Request, _ caller) (any, error) {
+	var in handlers.HashField
+	if err := handlers.ReadJSON(w, r, &in); err != nil {
+		return nil, err
+	}
+	hash, err := content.ParseHash(in.Text())
+	if err != nil {
+		return nil, handlers.Faultf(handlers.InvalidHash, "Invalid hash: send the content's digest in hex").Because(err)
+	}
+	placement, err := h.Index.Find(r.Context(), hash)
+	if err != nil {
+		return nil, err
+	}
+	if len(placement.Clones) == 0 {
+		return nil, h.nobodyHolds(placement, notFound)
+	}
+	ctx := context.WithoutCancel(r.Context())
+	at, err := h.Index.Remove(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range h.Stores.Volumes() {
+		// One that can't drop it now does when it can: the removal is written.
+		if _, err := v.Drop(ctx, hash, at); err != nil {
+			h.Log.Warn("removed content is not dropped yet", zap.String("store", v.Name()), zap.Stringer("hash", hash), zap.Error(err))
+		}
+	}
+	h.Log.Info("content removed", zap.Stringer("hash", hash))
+	return map[string]any{"success": "Content removed", "hash": hash.String(), "count": len(placement.Clones)}, nil
+}
