@@ -1,0 +1,126 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/ooseio/oose/caddymodule/adminapi"
+	"github.com/ooseio/oose/inventory"
+)
+
+func statusCommand() caddycmd.Command {
+	return nodeCommand(caddycmd.Command{
+		Name:  "status",
+		Usage: "[--json]",
+		Short: "Tells how the running node and its stores are",
+		Long:  "Tells how the running node is, and the state, space and content of its stores.",
+	}, cobra.NoArgs, func(*cobra.Command) action {
+		return func(ctx context.Context, sh *shell, _ []string) error {
+			var now adminapi.StatusAnswer
+			if err := sh.node.call(ctx, http.MethodGet, "/oose/status", nil, &now); err != nil {
+				return err
+			}
+			if sh.json {
+				return sh.printJSON(now)
+			}
+			return printStatus(sh, &now)
+		}
+	})
+}
+
+func printStatus(sh *shell, s *adminapi.StatusAnswer) error {
+	place := s.Name
+	if s.Domain != "" {
+		place += "." + s.Domain
+	}
+	for _, part := range [][2]string{{"site", s.Site}, {"group", s.Group}} {
+		if part[1] != "" {
+			place += ", " + part[0] + " " + part[1]
+		}
+	}
+	up := time.Since(time.UnixMilli(s.Started)).Round(time.Second)
+	rows := []string{
+		"node\t" + place,
+		fmt.Sprintf("version\tOOSE %s, Caddy %s", s.Version, s.Caddy),
+		fmt.Sprintf("since\t%s (%s)", clock(s.Started), up),
+		"url\t" + orNone(s.URL),
+		"prisms\t" + orNone(strings.Join(s.Prisms, " ")),
+		fmt.Sprintf("data\t%s, %s in the journal, %s free", s.Data, humanSize(s.Journal.Size), orUnknown(s.Journal.Free)),
+		fmt.Sprintf("records\t%s", recordsText(s)),
+		fmt.Sprintf("running\t%d %s", s.Requests, plural(int(s.Requests), "request", "requests")),
+	}
+	if s.Configurations > 1 {
+		rows = append(rows, fmt.Sprintf("reloaded\t%d former configurations have requests running", s.Configurations-1))
+	}
+	if s.Journal.Failure != "" {
+		rows = append(rows, "FAILED\tthe journal takes no writes until a restart: "+s.Journal.Failure)
+	}
+	for _, f := range s.Failed {
+		rows = append(rows, "FAILED\t"+f)
+	}
+	if err := table(sh.out, rows...); err != nil {
+		return err
+	}
+	sh.print("")
+	if len(s.Stores) == 0 {
+		sh.print("There is no store: add one to the configuration, `store <name> <folder>`.")
+		return nil
+	}
+	return table(sh.out, storeRows(s.Stores)...)
+}
+
+func storeRows(stores []inventory.Status) []string {
+	rows := []string{"STORE\tSTATE\tWRITABLE\tCLONES\tUSED\tFREE\tDISK\tROOT"}
+	for _, st := range stores {
+		state := string(st.State)
+		if st.Scanning {
+			state += ", scanning"
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", st.Name, state, yesNo(st.Writable),
+			humanCount(st.Clones), humanSize(st.Used), humanSize(st.Free), humanSize(st.Total), st.Root))
+	}
+	for _, st := range stores {
+		if st.Reason != "" {
+			rows = append(rows, "", st.Name+": "+st.Reason)
+		}
+	}
+	return rows
+}
+
+func recordsText(s *adminapi.StatusAnswer) string {
+	var b strings.Builder
+	for _, topic := range []struct{ one, many, key string }{
+		{"clone", "clones", "inventory"}, {"purchase", "purchases", "purchase"}, {"user", "users", "user"}, {"session", "sessions", "session"},
+	} {
+		for key, n := range s.Journal.Records {
+			if string(key) != topic.key {
+				continue
+			}
+			if b.Len() > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(humanCount(n) + " " + plural(int(n), topic.one, topic.many))
+		}
+	}
+	return orNone(b.String())
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func orUnknown(n int64) string {
+	if n < 0 {
+		return "an unknown number of bytes"
+	}
+	return humanSize(n)
+}

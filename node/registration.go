@@ -1,0 +1,144 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ooseio/oose/heartbeat"
+	"github.com/ooseio/oose/peer"
+)
+
+// refresh is how often the registry is told of what nobody notifies of, as the
+// free space of stores.
+const refresh = 10 * time.Second
+
+// runRegistration keeps the registry's records of this node's peers true.
+func (n *Node) runRegistration(ctx context.Context) error {
+	ticker := time.NewTicker(refresh)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.changed:
+		case <-ticker.C:
+		}
+		if a := n.top.Load(); a != nil {
+			n.registerAll(ctx, a)
+		}
+	}
+}
+
+// registerAll tells the registry of all peers of a configuration.
+func (n *Node) registerAll(ctx context.Context, a *Attachment) {
+	prisms := a.spec.Prisms
+	for _, p := range prisms {
+		or(&p.Name, n.id.Name)
+		id := n.prismID(p.Name)
+		n.keep(ctx, heartbeat.Peer{
+			ID: id, Name: peer.Name{Prism: p.Name}, Kind: peer.Prism,
+			Address: a.spec.Config.URL, Zone: n.cfg.Purchase.Zone,
+		})
+		if !n.Registry.Local(id) {
+			n.Registry.Attach(id, func() bool { return true })
+		}
+	}
+	for _, s := range a.spec.Stores {
+		v := a.byName[s.Name]
+		id := v.ID()
+		if id == "" {
+			continue
+		}
+		status := v.Status()
+		n.keep(ctx, heartbeat.Peer{
+			ID: id, Name: peer.Name{Prism: s.Prism, Store: s.Name}, Kind: peer.Store,
+			Address: s.Address, Free: status.Free, Total: status.Total,
+		})
+		v.bringIn(n.Registry, id)
+	}
+	n.forgetOthers(ctx, a)
+}
+
+// keep registers a peer of this node. What the operator switched stays.
+func (n *Node) keep(ctx context.Context, p heartbeat.Peer) {
+	cfg := n.rules()
+	p.Node, p.Site, p.Group, p.Domain = n.id.Name, cfg.Site, cfg.Group, n.cfg.Domain
+	p.Started = n.started.UnixMilli()
+	p.Active, p.Writable = true, true
+	if known, ok := n.Registry.Lookup(p.ID); ok {
+		p.Active, p.Writable = known.Active, known.Writable
+	}
+	if err := n.Registry.Register(ctx, p); err != nil && ctx.Err() == nil {
+		n.log.Warn("registering a peer", zap.String("peer", p.Name.String()), zap.Error(err))
+	}
+}
+
+// forgetOthers takes prisms that this node no longer has out of the registry,
+// and stores whose name another medium has now.
+func (n *Node) forgetOthers(ctx context.Context, a *Attachment) {
+	here := make(map[string]string) // id by full name
+	for _, p := range a.spec.Prisms {
+		or(&p.Name, n.id.Name)
+		here[p.Name] = n.prismID(p.Name)
+	}
+	for _, s := range a.spec.Stores {
+		here[":"+s.Name] = a.byName[s.Name].ID()
+	}
+	for _, p := range n.Registry.Peers() {
+		key := p.Name.Prism
+		if p.Kind == peer.Store {
+			key = ":" + p.Name.Store
+		}
+		id, known := here[key]
+		gone := p.Kind == peer.Prism && !known || known && id != "" && id != p.ID
+		if p.Node != n.id.Name || !gone {
+			continue
+		}
+		if err := n.Registry.Unregister(ctx, p.ID); err != nil && ctx.Err() == nil {
+			n.log.Warn("taking a peer out of the registry", zap.String("peer", p.Name.String()), zap.Error(err))
+		}
+	}
+}
+
+// prismID is under what the registry knows a prism of this node.
+func (n *Node) prismID(name string) string { return "prism-" + n.id.ID + "-" + name }
+
+// knownStore is the id that the registry has for a store's name, "" where it
+// has none.
+func (n *Node) knownStore(name string) string {
+	for _, p := range n.Registry.Peers() {
+		if p.Kind == peer.Store && p.Name.Store == name {
+			return p.ID
+		}
+	}
+	return ""
+}
+
+// bringIn has the registry take a store for one of this process, whose health
+// it asks for.
+func (v *openVolume) bringIn(r *heartbeat.Registry, id string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.id == id {
+		return
+	}
+	if v.detach != nil {
+		v.detach()
+	}
+	v.id, v.detach = id, r.Attach(id, v.Readable)
+}
+
+// storeURL is what clients begin the URLs of a store with, where they can
+// reach it.
+func (n *Node) storeURL(id string) (string, bool) {
+	p, ok := n.Registry.Lookup(id)
+	return p.Address, ok && p.Address != ""
+}
+
+// location is where this node is.
+func (n *Node) location() heartbeat.Location {
+	cfg := n.rules()
+	return heartbeat.Location{Site: cfg.Site, Group: cfg.Group}
+}

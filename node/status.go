@@ -1,0 +1,59 @@
+package node
+
+import (
+	"slices"
+
+	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/journal"
+)
+
+// Status is what an operator wants to know of a node.
+type Status struct {
+	Name    string `json:"name"`
+	ID      string `json:"id"`
+	Domain  string `json:"domain,omitempty"`
+	Site    string `json:"site,omitempty"`
+	Group   string `json:"group,omitempty"`
+	Data    string `json:"data"`
+	Engine  string `json:"engine"`
+	URL     string `json:"url,omitempty"`
+	Started int64  `json:"started"` // milliseconds since 1970
+
+	Prisms         []string           `json:"prisms"`
+	Stores         []inventory.Status `json:"stores"`
+	Journal        journal.Stats      `json:"journal"`
+	Purchases      int                `json:"purchasesInMemory"`
+	Placements     int                `json:"placementsInMemory"`
+	Configurations int                `json:"configurations"` // attached now: more than one while a reload's old streams run
+	Requests       int64              `json:"requests"`       // running now
+	Failed         []string           `json:"failed,omitempty"`
+}
+
+// Status tells how the node is.
+func (n *Node) Status() Status {
+	cfg := n.rules()
+	s := Status{
+		Name: n.id.Name, ID: n.id.ID, Domain: n.cfg.Domain, Site: cfg.Site, Group: cfg.Group,
+		Data: n.cfg.Data, Engine: n.cfg.Engine.Kind, URL: cfg.URL, Started: n.started.UnixMilli(),
+		Prisms: []string{}, Stores: []inventory.Status{},
+		Journal: n.journal.Stats(), Purchases: n.Book.Len(), Placements: n.Index.Cached(),
+	}
+	for _, v := range n.Volumes() {
+		s.Stores = append(s.Stores, v.Status())
+	}
+	if a := n.top.Load(); a != nil {
+		for _, p := range a.spec.Prisms {
+			or(&p.Name, n.id.Name)
+			s.Prisms = append(s.Prisms, p.Name)
+		}
+		slices.Sort(s.Prisms)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range n.stack {
+		s.Configurations++
+		s.Requests += a.holders.Load() - 1
+	}
+	s.Failed = slices.Clone(n.failed)
+	return s
+}

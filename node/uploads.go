@@ -1,0 +1,39 @@
+package node
+
+import (
+	"github.com/ooseio/oose/handlers/upload"
+)
+
+// uploadStores lists the stores that an upload can choose from: those of the
+// configuration in force.
+func (n *Node) uploadStores() []upload.Store {
+	a := n.top.Load()
+	if a == nil {
+		return nil
+	}
+	cfg := &a.spec.Config
+	group := cfg.Group
+	if cfg.Site != "" && group != "" { // groups of several sites may share a name
+		group = cfg.Site + "/" + group
+	}
+	list := make([]upload.Store, 0, len(a.held))
+	for _, v := range a.held {
+		list = append(list, switched{Store: upload.Local(v.Volume, n.id.Name, group), node: n, id: v.ID()})
+	}
+	return list
+}
+
+// switched is a store that takes no new clones where the operator says so.
+type switched struct {
+	upload.Store
+	node *Node
+	id   string
+}
+
+// Writable tells whether the store would take a new clone.
+func (s switched) Writable() bool {
+	if p, ok := s.node.Registry.Lookup(s.id); ok && !(p.Active && p.Writable) {
+		return false
+	}
+	return s.Store.Writable()
+}
