@@ -1,0 +1,55 @@
+# The targets that people and CI call. `make help` lists them.
+GO       ?= go
+# xcaddy's flags, so that its builds and ours share Go's cache.
+RELEASE  := -trimpath -ldflags '-w -s'
+BUILD    := $(CURDIR)/build
+# A test that hangs shall say where, not run into the limit of whoever started it.
+TIMEOUT  ?= 15m
+TESTFLAGS ?= -race -shuffle=on -timeout $(TIMEOUT)
+
+.DEFAULT_GOAL := build
+.PHONY: help build install test needs sdk vet lint cross xcaddy fuzz clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
+
+build: ## build the server into ./build/oose
+	$(GO) build $(RELEASE) -o $(BUILD)/ ./cmd/oose
+
+install: ## install the server into Go's bin folder
+	$(GO) install $(RELEASE) ./cmd/oose
+
+test: needs sdk vet ## all tests, with the race detector; installs what they need, or says what is missing
+	$(GO) test $(TESTFLAGS) ./...
+
+needs: ## install the programs that the tests run (Debian and root), or name what is missing
+	@tools/needs
+
+# npm writes node_modules/.package-lock.json last: it stands for the whole folder.
+sdk: integration/sdk/node_modules/.package-lock.json ## install the published SDK that the tests drive
+integration/sdk/node_modules/.package-lock.json: integration/sdk/package.json integration/sdk/package-lock.json
+	cd integration/sdk && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+vet: ## go vet, for all packages and their tests
+	$(GO) vet ./...
+	$(GO) -C tools/xcaddy vet ./...
+
+lint: ## staticcheck and gofmt
+	$(GO) -C tools/lint build -o $(BUILD)/tools/ tool
+	$(BUILD)/tools/staticcheck ./...
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted"; exit 1; fi
+
+cross: ## build for macOS and Windows
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o $(BUILD)/darwin/ ./cmd/oose
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) build -o $(BUILD)/windows/ ./cmd/oose
+
+xcaddy: ## build with xcaddy what xcaddy.json says, and look for our modules in it
+	$(GO) -C tools/xcaddy run . $(CURDIR)/xcaddy.json $(BUILD)/xcaddy
+
+fuzz: ## run every fuzz target for FUZZTIME (default 10s)
+	@tools/fuzz $(or $(FUZZTIME),10s)
+
+clean: ## remove what the targets above made
+	rm -rf $(BUILD) integration/sdk/node_modules

@@ -1,0 +1,56 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// idleBound is what an idle node may take of the machine's memory.
+const idleBound = 60 << 20
+
+// TestIdleMemory starts the program as it is released, without the race
+// detector, which takes several times the memory.
+func TestIdleMemory(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "oose")
+	// The flags are xcaddy's, so that a build of either serves the other from Go's cache.
+	out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-w -s", "-o", binary, "../cmd/oose").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	n := Start(t, Config{}, WithBinary(binary))
+	n.Eventually(func() bool {
+		stores, _ := statusOf(t, n)["stores"].([]any)
+		for _, s := range stores {
+			if m, ok := s.(map[string]any); !ok || m["scanned"] != true {
+				return false
+			}
+		}
+		return len(stores) == 2
+	}, "the first scans have finished")
+	resident := residentOf(t, n.PID())
+	t.Logf("an idle node takes %.1f MB", float64(resident)/1e6)
+	require.Less(t, resident, int64(idleBound))
+	a := n.Login()
+	require.NotEmpty(t, a.Upload("f.txt", "", strings.NewReader("it is the real program")))
+}
+
+var residentSet = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+
+// residentOf is a process's memory in bytes, what it shares with others included.
+func residentOf(t *testing.T, pid int) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	m := residentSet.FindSubmatch(text)
+	require.NotNil(t, m)
+	kb, err := strconv.ParseInt(string(m[1]), 10, 64)
+	require.NoError(t, err)
+	return kb << 10
+}
