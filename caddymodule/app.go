@@ -91,7 +91,10 @@ func (app *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	return app.endStreamsOnExit()
+	if err := app.endStreamsOnExit(); err != nil {
+		return err
+	}
+	return app.events.subscribe(ctx)
 }
 
 // makeAbsolute makes a path one from the root; an empty one stays empty.
@@ -155,11 +158,7 @@ func (app *App) attach() (*holding, error) {
 	if app.err != nil {
 		return nil, app.err
 	}
-	err := app.events.start(app.ctx)
-	var a *holding
-	if err == nil {
-		a, err = app.join(false)
-	}
+	a, err := app.join(false)
 	if err != nil {
 		app.err = err
 		return nil, err
@@ -195,6 +194,7 @@ func (app *App) spec(late bool) node.Spec {
 		Stores:  app.stores,
 		Core:    app.log.Core(),
 		Client:  clientOf,
+		Loosen:  chunkOf,
 		Metrics: meter,
 		Notify:  app.events.notify,
 		Version: Version(),

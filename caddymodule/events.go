@@ -25,21 +25,22 @@ const (
 // storeEvents emits an event whenever a store's state changes. Handlers of
 // events may take long, and a volume that tells its state must not wait: what
 // it tells is kept, the latest of each store, and emitted in a goroutine of
-// its own. The zero storeEvents drops everything until start.
+// its own, from when the configuration has started until end.
 type storeEvents struct {
-	emit func(name string, data map[string]any)
-	wake chan struct{}
-	stop context.CancelFunc
+	stop context.CancelFunc // set while it emits
 	done chan struct{}
 
 	mu      sync.Mutex // guards what follows
-	order   []string   // stores with news, in the order in which they came
+	ended   bool
+	wake    chan struct{}
+	order   []string // stores with news, in the order in which they came
 	pending map[string]inventory.Status
 	told    map[string]string // the last event of each store
 }
 
-// start begins to emit, on behalf of the module that ctx is of.
-func (e *storeEvents) start(ctx caddy.Context) error {
+// subscribe has the emitting begin when the configuration that ctx is of has
+// started: until then the events app is not ready.
+func (e *storeEvents) subscribe(ctx caddy.Context) error {
 	loaded, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -48,20 +49,33 @@ func (e *storeEvents) start(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("getting the events app: it is a %T", loaded)
 	}
-	e.begin(func(name string, data map[string]any) { events.Emit(ctx, name, data) })
+	return events.On("started", onStarted(func() {
+		e.begin(func(name string, data map[string]any) { events.Emit(ctx, name, data) })
+	}))
+}
+
+// onStarted hears that all apps of a configuration have started.
+type onStarted func()
+
+// Handle implements caddyevents.Handler.
+func (f onStarted) Handle(context.Context, caddy.Event) error {
+	f()
 	return nil
 }
 
-func (e *storeEvents) begin(emit func(string, map[string]any)) {
+func (e *storeEvents) begin(emit func(name string, data map[string]any)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.mu.Lock()
-	e.emit, e.stop = emit, cancel
-	e.wake, e.done = make(chan struct{}, 1), make(chan struct{})
-	e.pending, e.told = make(map[string]inventory.Status), make(map[string]string)
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	if e.ended || e.stop != nil {
+		cancel()
+		return
+	}
+	e.stop, e.wake, e.done = cancel, make(chan struct{}, 1), make(chan struct{})
+	e.rouse()
 	go func() {
 		defer close(e.done)
-		e.run(ctx)
+		e.run(ctx, emit)
 	}()
 }
 
@@ -69,11 +83,19 @@ func (e *storeEvents) begin(emit func(string, map[string]any)) {
 func (e *storeEvents) end() {
 	e.mu.Lock()
 	stop := e.stop
-	e.stop = nil
+	e.ended, e.stop = true, nil
 	e.mu.Unlock()
 	if stop != nil {
 		stop()
 		<-e.done
+	}
+}
+
+// rouse wakes the goroutine, if there is one. The caller holds mu.
+func (e *storeEvents) rouse() {
+	select {
+	case e.wake <- struct{}{}:
+	default: // it is awake, or not there yet
 	}
 }
 
@@ -86,29 +108,37 @@ func (e *storeEvents) seed(s inventory.Status) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, ok := e.told[s.Name]; !ok && e.stop != nil {
-		e.told[s.Name] = eventOnline
+	if _, ok := e.told[s.Name]; !ok {
+		e.tell(s.Name, eventOnline)
 	}
+}
+
+// tell notes the last event of a store. The caller holds mu.
+func (e *storeEvents) tell(store, event string) {
+	if e.told == nil {
+		e.told = make(map[string]string)
+	}
+	e.told[store] = event
 }
 
 // notify takes the state of a store. It never waits.
 func (e *storeEvents) notify(s inventory.Status) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.stop == nil {
+	if e.ended {
 		return
 	}
 	if _, waits := e.pending[s.Name]; !waits {
 		e.order = append(e.order, s.Name)
 	}
-	e.pending[s.Name] = s
-	select {
-	case e.wake <- struct{}{}:
-	default: // it is awake
+	if e.pending == nil {
+		e.pending = make(map[string]inventory.Status)
 	}
+	e.pending[s.Name] = s
+	e.rouse()
 }
 
-func (e *storeEvents) run(ctx context.Context) {
+func (e *storeEvents) run(ctx context.Context, emit func(name string, data map[string]any)) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -120,7 +150,7 @@ func (e *storeEvents) run(ctx context.Context) {
 			if !ok {
 				break
 			}
-			e.emit(name, map[string]any{
+			emit(name, map[string]any{
 				"store": s.Name, "id": s.ID, "state": string(s.State), "writable": s.Writable,
 				"reason": s.Reason, "free": s.Free, "total": s.Total,
 			})
@@ -138,7 +168,7 @@ func (e *storeEvents) next() (string, inventory.Status, bool) {
 		e.order = e.order[1:]
 		name := storeEvent(s)
 		if e.told[s.Name] != name {
-			e.told[s.Name] = name
+			e.tell(s.Name, name)
 			return name, s, true
 		}
 	}
@@ -157,3 +187,6 @@ func storeEvent(s inventory.Status) string {
 	}
 	return eventOnline
 }
+
+// Interface guards
+var _ caddyevents.Handler = onStarted(nil)

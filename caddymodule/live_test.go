@@ -298,7 +298,7 @@ func TestLiveStores(t *testing.T) {
 	_, metrics, _ := n.ask(http.MethodGet, "/metrics", "")
 	for _, want := range []string{
 		`caddy_oose_store_up{store="om101"} 1`, `caddy_oose_store_files{store="om102"} 2`,
-		"caddy_oose_journal_commits_total", "caddy_oose_active_streams 0",
+		`caddy_oose_upload_bytes_total{role="admin"} 23`, "caddy_oose_journal_commits_total", "caddy_oose_active_streams 0",
 	} {
 		require.Contains(t, metrics, want)
 	}

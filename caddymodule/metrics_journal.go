@@ -56,6 +56,10 @@ func collectJournal(ch chan<- prometheus.Metric, s *journal.Stats) {
 func collectCounters(ch chan<- prometheus.Metric, counters map[string]int64) {
 	for name, n := range counters {
 		kind, operation, _ := strings.Cut(name, ".")
+		if role, ok := strings.CutSuffix(operation, ".content.bytesUploaded"); ok {
+			ch <- prometheus.MustNewConstMetric(uploadedDesc, prometheus.CounterValue, float64(n), role)
+			continue
+		}
 		result := "done"
 		if kind == "error" {
 			result = "failed"

@@ -26,6 +26,7 @@ var (
 	storeBytes    = storeDesc("store_bytes", "Bytes of a store's disk: used by clones, free for new ones, and of the file system.", "state")
 	storeFindings = storeDesc("store_scan_findings", "What the last scan of a store found, by kind.", "finding")
 	counterDesc   = prometheus.NewDesc(metricPrefix+"operations_total", "What this node did, by the name that /stats gives it, and whether it failed.", []string{"operation", "result"}, nil)
+	uploadedDesc  = prometheus.NewDesc(metricPrefix+"upload_bytes_total", "Bytes of content taken in, by the role that took them.", []string{"role"}, nil)
 	recordsDesc   = prometheus.NewDesc(metricPrefix+"records", "Records kept, by topic.", []string{"topic"}, nil)
 
 	storeMetrics = []storeMetric{
@@ -65,7 +66,7 @@ func (nodeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range storeMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{storeBytes, storeFindings, counterDesc, recordsDesc} {
+	for _, d := range []*prometheus.Desc{storeBytes, storeFindings, counterDesc, uploadedDesc, recordsDesc} {
 		ch <- d
 	}
 	for _, m := range journalMetrics {

@@ -85,12 +85,13 @@ func TestNodeFigures(t *testing.T) {
 			LastScan: &inventory.ScanResult{Finished: 1500, Appeared: 4}})
 		collectStore(ch, inventory.Status{Name: "om102", State: inventory.Offline})
 		collectJournal(ch, &journal.Stats{Commits: 7, Records: map[record.Topic]int64{record.Purchase: 9}})
-		collectCounters(ch, map[string]int64{"stat.prism.content.upload": 3, "error.prism.content.upload": 1})
+		collectCounters(ch, map[string]int64{"stat.prism.content.upload": 3, "error.prism.content.upload": 1, "stat.store.content.bytesUploaded": 12})
 	}))
 	got := gathered(t, registry)
 	for metric, want := range map[string]float64{
 		"caddy_oose_operations_total prism.content.upload done":   3,
 		"caddy_oose_operations_total prism.content.upload failed": 1,
+		"caddy_oose_upload_bytes_total store":                     12,
 		"caddy_oose_store_bytes free om101":                       5,
 		"caddy_oose_store_bytes used om101":                       3,
 		"caddy_oose_store_bytes total om101":                      10,

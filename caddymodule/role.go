@@ -139,6 +139,16 @@ func loosen(r *http.Request) (undo func()) {
 	return func() {}
 }
 
+// chunkOf tells in pieces of how many bytes the web server hands on what the
+// response's ReadFrom is given, 0 where it does not. The idle timeouts are loose
+// by then: own has them so for the whole request.
+func chunkOf(r *http.Request) (chunk int64, undo func()) {
+	if _, writer := caddyhttp.IdleTimeoutsFromContext(r.Context()); writer != nil {
+		return writeChunk, func() {}
+	}
+	return 0, func() {}
+}
+
 // clientOf returns the client's address and the scheme it used, as the web
 // server knows them: what proxies say counts only where they are trusted.
 func clientOf(r *http.Request) (netip.Addr, string) {

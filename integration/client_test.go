@@ -134,6 +134,10 @@ type Part struct {
 // SendUpload posts files as multipart/form-data, streamed. It returns an error
 // where the connection failed.
 func (a *API) SendUpload(parts ...Part) (*http.Response, []byte, error) {
+	return a.sendUpload("", parts...)
+}
+
+func (a *API) sendUpload(query string, parts ...Part) (*http.Response, []byte, error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -155,7 +159,7 @@ func (a *API) SendUpload(parts ...Part) (*http.Response, []byte, error) {
 			return form.Close()
 		}())
 	}()
-	req, err := http.NewRequest(http.MethodPost, a.base+"/content/upload", r)
+	req, err := http.NewRequest(http.MethodPost, a.base+"/content/upload?"+query, r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -237,9 +241,9 @@ func eventually(t testing.TB, condition func() bool, what string) {
 	require.Eventually(t, condition, patience, 20*time.Millisecond, what)
 }
 
-// upload is Upload for what may fail.
-func upload(a *API, data []byte) (hash string, err error) {
-	res, text, err := a.SendUpload(Part{Field: "file", Name: "f.bin", HashType: "sha256", Body: bytes.NewReader(data)})
+// upload is Upload for what may fail. A query is sent along for the log.
+func upload(a *API, data []byte, query ...string) (hash string, err error) {
+	res, text, err := a.sendUpload(strings.Join(query, "&"), Part{Field: "file", Name: "f.bin", HashType: "sha256", Body: bytes.NewReader(data)})
 	if err != nil {
 		return "", err
 	}

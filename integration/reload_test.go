@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,20 +55,21 @@ func TestReloadUnderLoad(t *testing.T) {
 		})
 	}
 	all := protocols(t, n)
+	var unread unread
 	for _, proto := range all {
 		load(proto.name, func() error {
-			served.Add(1)
-			return getExactly(proto.http, proto.base+smallURL, small)
+			mark := fmt.Sprintf("mark=%d-", served.Add(1))
+			return unread.note(mark, getExactly(proto.http, proto.base+smallURL+"?"+mark, small))
 		})
 	}
 	load("upload", func() error {
-		uploads.Add(1)
 		data := noise(t, 10_000)
-		hash, err := upload(a, data)
+		mark := fmt.Sprintf("mark=up%d-", uploads.Add(1))
+		hash, err := upload(a, data, mark)
 		if err == nil && hash != sha256Of(data) {
 			err = fmt.Errorf("answered %s", hash)
 		}
-		return err
+		return unread.note(mark, err)
 	})
 
 	// One stream on each protocol begins before the first reload and ends after the last.
@@ -110,9 +113,32 @@ func TestReloadUnderLoad(t *testing.T) {
 		t.Errorf("%s: %v", name, err)
 		return true
 	})
-	t.Logf("%d requests and %d uploads during 6 reloads", served.Load(), uploads.Load())
+	log := n.Log()
+	for _, mark := range unread.marks {
+		require.NotContains(t, log, mark, "the node had read this request and did not answer it")
+	}
+	t.Logf("%d requests and %d uploads during 6 reloads, %d new connections ended unread", served.Load(), uploads.Load(), len(unread.marks))
 	require.Equal(t, started, statusOf(t, n)["started"], "the node, and its database, is the one that was opened at the start")
 	eventually(t, func() bool { return statusOf(t, n)["configurations"] == 1.0 }, "old configurations are let go")
+}
+
+// unread notes the requests that a new connection ended under. At a reload
+// Caddy opens its ports anew beside the old listeners; what the kernel had
+// queued at those, and no server has seen, it resets. Clients try such a request
+// again, browsers and proxies by themselves. The node must not have read it.
+type unread struct {
+	mu    sync.Mutex
+	marks []string
+}
+
+func (u *unread) note(mark string, err error) error {
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.marks = append(u.marks, mark)
+	return nil
 }
 
 // getExactly fetches a URL and compares its body.

@@ -3,7 +3,6 @@ package inventory
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -38,13 +37,6 @@ func (g *gate) drain(limit time.Duration) int {
 	return 0
 }
 
-// timers are stopped ones, to be used again.
-var timers = sync.Pool{New: func() any {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}}
-
 // An operation's states.
 const (
 	running int32 = iota
@@ -65,12 +57,8 @@ type operation[T any] struct {
 // and ctx's; every other is the operation's own.
 func through[T any](ctx context.Context, g *gate, limit time.Duration, run func() (T, error), late func(T, error)) (T, error) {
 	var none T
-	timer := timers.Get().(*time.Timer)
-	timer.Reset(limit)
-	defer func() {
-		timer.Stop()
-		timers.Put(timer)
-	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
 	case g.places <- struct{}{}:
 	default:

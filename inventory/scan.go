@@ -188,6 +188,9 @@ func (s *scan) progress(now bool) {
 
 // recount sets the volume's totals by its records.
 func (v *Volume) recount(ctx context.Context) error {
+	if v.ID() == "" {
+		return nil // no root was ever held
+	}
 	totals, err := count(ctx, v.engine, v.ID())
 	if err != nil {
 		return fmt.Errorf("counting clones: %w", err)

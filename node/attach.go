@@ -23,6 +23,7 @@ type Spec struct {
 
 	Core    zapcore.Core     // where logs go while it rules; nil: as before
 	Client  delivery.Client  // nil: the connection's address
+	Loosen  delivery.Loosen  // nil: the web server bounds no response
 	Metrics delivery.Metrics // nil: none
 	Version string           // of OOSE, as clients are told
 

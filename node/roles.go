@@ -72,6 +72,7 @@ func (a *Attachment) delivery() delivery.Deps {
 		Registry: n.Registry,
 		Self:     n.location(),
 		Client:   a.spec.Client,
+		Loosen:   a.spec.Loosen,
 		Misses:   n.misses,
 		Metrics:  a.spec.Metrics,
 		Clock:    n.clock,
@@ -105,6 +106,7 @@ func (a *Attachment) Prism(p PrismSpec) (Server, error) {
 		Clock:    n.clock,
 		Log:      n.log.Named("prism"),
 		Client:   a.spec.Client,
+		Loosen:   a.spec.Loosen,
 		Denied:   a.spec.Denied,
 	}, prism.Settings{
 		Name:            peer.Name{Prism: p.Name},
@@ -164,6 +166,7 @@ func (a *Attachment) store(declared, handler StoreSpec, basic *account.Basic) Se
 		Clock:    n.clock,
 		Log:      n.log.Named("store").With(zap.String("store", declared.Name)),
 		Client:   a.spec.Client,
+		Loosen:   a.spec.Loosen,
 		Public: delivery.NewStoreSide(a.delivery(), volume, delivery.Settings{
 			DenyStatic: handler.DenyStatic,
 			CORS:       handler.CORS,

@@ -38,8 +38,11 @@ func (c *call) put() error {
 		Ext: content.ExtOf(name, ""), Copies: c.copies, MaxSize: c.maxSize,
 	})
 	if err != nil {
+		c.counters.Fail("admin.content.put", 1)
 		return upload.Fault(err)
 	}
+	c.counters.Add("admin.content.filesUploaded", 1)
+	c.counters.Add("admin.content.bytesUploaded", result.Size)
 	made, _, err := c.book.Make(c.r.Context(), purchase.Spec{Hash: result.Hash, Ext: result.Ext, Life: life})
 	if err != nil {
 		return purchaseFault(err)

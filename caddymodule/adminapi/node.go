@@ -24,6 +24,7 @@ type parts struct {
 	registry *heartbeat.Registry
 	uploader *upload.Uploader
 	volumes  []*inventory.Volume
+	counters *handlers.Counters
 	report   func() any // what GET /oose/status answers
 
 	hash    content.Type  // of uploads that ask for none
@@ -73,7 +74,7 @@ func partsOf(app App) (*parts, error) {
 	}
 	return &parts{
 		book: n.Book, index: n.Index, accounts: n.Users, registry: n.Registry,
-		uploader: n.Uploader(), volumes: n.Volumes(),
+		uploader: n.Uploader(), volumes: n.Volumes(), counters: n.Counters,
 		report: func() any { return reportOf(app, n) },
 		hash:   hash, copies: cfg.Content.Copies, maxSize: int64(cfg.Content.MaxSize),
 		life: cfg.Purchase.Life.Std(), url: n.URL(),
@@ -83,7 +84,9 @@ func partsOf(app App) (*parts, error) {
 
 func reportOf(app App, n *node.Node) StatusAnswer {
 	caddyVersion, _ := caddy.Version()
-	return StatusAnswer{Version: app.Version(), Caddy: caddyVersion, Status: n.Status()}
+	status := n.Status()
+	status.Requests = max(0, status.Requests-1) // the one that asks
+	return StatusAnswer{Version: app.Version(), Caddy: caddyVersion, Status: status}
 }
 
 // activeParts opens the node of the configuration that is active now.

@@ -47,7 +47,8 @@ func (h *Handler) download(w http.ResponseWriter, r *http.Request, _ caller) (an
 	if len(placement.Clones) == 0 {
 		return nil, h.nobodyHolds(placement, noCandidates)
 	}
-	next := h.opener(r.Context(), h.available(placement))
+	next, release := h.opener(r.Context(), h.available(placement))
+	defer release()
 	f, clone, err := next()
 	if err != nil {
 		return nil, handlers.Faultf(handlers.NoStore, "%s", noCandidates).Because(err)
@@ -86,9 +87,11 @@ func (h *Handler) nobodyHolds(p *inventory.Placement, message string) *handlers.
 	return handlers.Faultf(handlers.ContentUnknown, "%s", message)
 }
 
-// opener returns a function that opens one clone after the other.
-func (h *Handler) opener(ctx context.Context, clones []inventory.Clone) func() (*os.File, inventory.Clone, error) {
-	return func() (*os.File, inventory.Clone, error) {
+// opener returns a function that opens one clone after the other. Their stores
+// stay open until release is called.
+func (h *Handler) opener(ctx context.Context, clones []inventory.Clone) (next func() (*os.File, inventory.Clone, error), release func()) {
+	var held []func()
+	next = func() (*os.File, inventory.Clone, error) {
 		for len(clones) > 0 {
 			c := clones[0]
 			clones = clones[1:]
@@ -96,6 +99,11 @@ func (h *Handler) opener(ctx context.Context, clones []inventory.Clone) func() (
 			if !ok {
 				continue
 			}
+			release, ok := v.Acquire()
+			if !ok {
+				continue
+			}
+			held = append(held, release)
 			f, err := v.Open(ctx, c)
 			if err == nil {
 				return f, c, nil
@@ -103,6 +111,11 @@ func (h *Handler) opener(ctx context.Context, clones []inventory.Clone) func() (
 			h.Log.Warn("clone can't be opened", zap.String("store", v.Name()), zap.Stringer("hash", c.Hash), zap.Error(err))
 		}
 		return nil, inventory.Clone{}, errNoClone
+	}
+	return next, func() {
+		for _, f := range held {
+			f()
+		}
 	}
 }
 

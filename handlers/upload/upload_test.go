@@ -6,8 +6,10 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,7 +23,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/content"
+	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/record"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -449,7 +453,7 @@ func TestUploadLeavesAHangingCommitBehind(t *testing.T) {
 func TestUploadOfWhatIsThereMakesNoMoreClones(t *testing.T) {
 	a, b, c, d := newStore("a"), newStore("b"), newStore("c"), newStore("d")
 	u := newUploader(t, a, b, c, d)
-	body := randomBytes(3 << 20)
+	body := randomBytes(300 << 10)
 	for range 20 {
 		for _, want := range []content.Hash{{}, sha1Of(body)} {
 			res, err := u.Upload(context.Background(), Request{Body: bytes.NewReader(body), Size: int64(len(body)), Want: want})
@@ -500,6 +504,23 @@ func TestClosedUploaderTakesNothing(t *testing.T) {
 	requireNothingOpen(t, a)
 }
 
+func TestFaultsOfUploads(t *testing.T) {
+	for want, errs := range map[handlers.Code][]error{
+		handlers.TooLarge:    {ErrTooLarge, &BodyError{Err: &http.MaxBytesError{Limit: 5}}},
+		handlers.Malformed:   {&BodyError{Err: io.ErrUnexpectedEOF}},
+		handlers.Mismatch:    {inventory.ErrMismatch},
+		handlers.Collision:   {inventory.ErrCollision},
+		handlers.Blocked:     {inventory.ErrBlocked},
+		handlers.DiskFull:    {inventory.ErrFull, whyNone([]error{ErrStalled, inventory.ErrFull})},
+		handlers.Unavailable: {ErrNoStore, ErrStalled, ErrClosed, inventory.ErrOffline, inventory.ErrReadOnly, inventory.ErrSuspect, record.ErrUnavailable},
+		handlers.Internal:    {errors.New("input/output error")},
+	} {
+		for _, err := range errs {
+			require.Equal(t, want, Fault(fmt.Errorf("uploading: %w", err)).Code, "%v", err)
+		}
+	}
+}
+
 // counted gives so many bytes and notes the largest heap meanwhile.
 type counted struct {
 	left  int64
@@ -529,7 +550,7 @@ func TestUploadMemoryIsConstant(t *testing.T) {
 	var before runtime.MemStats
 	runtime.ReadMemStats(&before)
 	var peak atomic.Uint64
-	const size = 512 << 20
+	const size = 128 << 20
 	res, err := u.Upload(context.Background(), Request{Body: &counted{left: size, peak: &peak}, Size: size, Type: content.MD5})
 	require.NoError(t, err)
 	require.Equal(t, int64(size), res.Size)
