@@ -40,7 +40,7 @@ func TestKilledNodeKeepsWhatItAcknowledged(t *testing.T) {
 		requireNoTemporaries(t, n)
 
 		var valid struct {
-			Session struct{ Data map[string]string }
+			Session struct{ Data map[string]any }
 		}
 		session.MustPost("/user/session/validate", map[string]any{}, &valid)
 		require.Equal(t, "dark", valid.Session.Data["theme"])

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,52 +31,77 @@ func TestPausedPlayers(t *testing.T) {
 	hash := a.Upload("long.mp4", "sha256", bytes.NewReader(data))
 	require.Equal(t, hex.EncodeToString(sum[:]), hash)
 	p := a.Purchase(hash, "mp4", nil)
-	t.Run("all at once", func(t *testing.T) {
-		for _, proto := range protocols(t, n) {
-			t.Run(proto.name, func(t *testing.T) {
-				t.Parallel()
-				res, err := proto.http.Get(proto.base + "/" + p.Token + "/long.mp4")
-				require.NoError(t, err)
-				defer res.Body.Close()
-				require.Equal(t, http.StatusOK, res.StatusCode)
-				require.Equal(t, proto.proto, res.Proto)
-				digest := sha256.New()
-				_, err = io.CopyN(digest, res.Body, 1<<20)
-				require.NoError(t, err)
-				pause(t, n)
-				_, err = io.Copy(digest, res.Body)
-				require.NoError(t, err, "the rest after the pause")
-				require.Equal(t, hash, hex.EncodeToString(digest.Sum(nil)))
-			})
+	// All at the same time, however many tests may run in parallel.
+	var wg sync.WaitGroup
+	all := protocols(t, n)
+	errs := make([]error, len(all)+1)
+	for i, proto := range all {
+		wg.Go(func() { errs[i] = playWithPause(n, proto, "/"+p.Token+"/long.mp4", hash) })
+	}
+	wg.Go(func() {
+		data := noise(t, 4<<20)
+		res, text, err := a.SendUpload(Part{Field: "file", Name: "slow.bin", HashType: "sha256", Body: &pausing{n: n, data: data, at: len(data) / 2}})
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("answered %s", res.Status)
 		}
-		t.Run("upload", func(t *testing.T) {
-			t.Parallel()
-			a := n.Login()
-			data := noise(t, 4<<20)
-			hash := a.Upload("slow.bin", "sha256", &pausing{t: t, n: n, data: data, at: len(data) / 2})
-			require.Equal(t, sha256Of(data), hash)
-		})
+		if err == nil {
+			var hash string
+			if hash, err = uploaded(text); err == nil && hash != sha256Of(data) {
+				err = fmt.Errorf("answered %s", hash)
+			}
+		}
+		errs[len(all)] = err
 	})
+	wg.Wait()
+	for i, proto := range all {
+		require.NoError(t, errs[i], proto.name)
+	}
+	require.NoError(t, errs[len(all)], "upload")
+}
+
+// playWithPause reads a content of which it compares the hash, with a pause
+// after the first MiB.
+func playWithPause(n *Node, proto protocol, path, hash string) error {
+	res, err := proto.http.Get(proto.base + path)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK || res.Proto != proto.proto {
+		return fmt.Errorf("answered %s %s", res.Proto, res.Status)
+	}
+	digest := sha256.New()
+	if _, err := io.CopyN(digest, res.Body, 1<<20); err != nil {
+		return err
+	}
+	if err := pause(n); err != nil {
+		return err
+	}
+	if _, err := io.Copy(digest, res.Body); err != nil {
+		return fmt.Errorf("after the pause: %w", err)
+	}
+	if got := hex.EncodeToString(digest.Sum(nil)); got != hash {
+		return fmt.Errorf("the bytes are those of %s", got)
+	}
+	return nil
 }
 
 // pause waits for the length of a stall: what is tested is that nothing
 // happens in that time, so there is no condition to await.
-func pause(t *testing.T, n *Node) {
-	t.Helper()
+func pause(n *Node) error {
 	select {
 	case <-time.After(stall):
+		return nil
 	case <-n.Exited():
-		t.Error("the node ended during the pause")
+		return errors.New("the node ended during the pause")
 	}
 }
 
 // pausing is a body that stops for the length of a stall before byte at.
 type pausing struct {
-	t    *testing.T
-	n    *Node
-	data []byte
-	at   int
-	sent int
+	n        *Node
+	data     []byte
+	at, sent int
 }
 
 func (p *pausing) Read(b []byte) (int, error) {
@@ -84,7 +112,9 @@ func (p *pausing) Read(b []byte) (int, error) {
 	if p.sent < p.at {
 		end = p.at
 	} else if p.sent == p.at {
-		pause(p.t, p.n)
+		if err := pause(p.n); err != nil {
+			return 0, err
+		}
 	}
 	m := copy(b, p.data[p.sent:end])
 	p.sent += m

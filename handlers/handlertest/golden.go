@@ -83,9 +83,7 @@ func (x *Exchange) Build(t testing.TB, base string, known Replacements) *http.Re
 		r.Header.Set("Content-Type", contentType)
 	}
 	if x.Request.Body == hugeBody {
-		// So that the answer comes before the body does.
 		r.ContentLength = hugeLen
-		r.Header.Set("Expect", "100-continue")
 	}
 	return r
 }
