@@ -1,7 +1,8 @@
 # The targets that people and CI call. `make help` lists them.
 GO       ?= go
-# xcaddy's flags, so that its builds and ours share Go's cache.
-RELEASE  := -trimpath -ldflags '-w -s'
+# xcaddy's flags: without the databases that only a CA of one's own might want,
+# and so that its builds and ours share Go's cache.
+RELEASE  := -trimpath -ldflags '-w -s' -tags nobadger,nomysql,nopgx
 BUILD    := $(CURDIR)/build
 # A test that hangs shall say where, not run into the limit of whoever started it.
 TIMEOUT  ?= 15m

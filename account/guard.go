@@ -29,7 +29,8 @@ var (
 const (
 	rememberFor   = 10 * time.Minute
 	maxRemembered = 4096
-	maxFailures   = 10 // of one address within failureSpan
+	maxFailures   = 10              // of one address within failureSpan
+	maxChecks     = maxFailures / 2 // at the same time; fewer than failures, as each is booked as one
 	failureSpan   = time.Minute
 	maxAddresses  = 1 << 14
 	maxPassword   = 72 // bytes; bcrypt looks at no more
@@ -82,7 +83,7 @@ type failure struct {
 func newGuard(now func() time.Time) *guard {
 	g := &guard{
 		now:      now,
-		room:     make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		room:     make(chan struct{}, min(max(1, runtime.GOMAXPROCS(0)/2), maxChecks)),
 		right:    make(map[pair]time.Time),
 		running:  make(map[pair]*checking),
 		failures: make(map[netip.Prefix]failure),
@@ -149,17 +150,24 @@ func (g *guard) leave(p pair, c *checking) {
 }
 
 func (g *guard) compare(ctx context.Context, hash, password string, address netip.Prefix) error {
-	// The failure is booked first and taken back, so that many guesses at the
-	// same time get no further than one after the other.
-	if err := g.fail(address); err != nil {
-		return err
+	if err := g.refused(address); err != nil {
+		return err // without waiting, and in nobody's way
 	}
 	select {
 	case g.room <- struct{}{}:
 		defer func() { <-g.room }()
 	case <-ctx.Done():
-		g.forgive(address)
 		return fmt.Errorf("checking a password: %w", ctx.Err())
+	}
+	if err := ctx.Err(); err != nil { // a free place may have won over it
+		return fmt.Errorf("checking a password: %w", err)
+	}
+	// The failure is booked before the check and taken back after it, so that
+	// many guesses at the same time get no further than one after the other. It
+	// is booked only here, where few are, so that those who wait with right
+	// passwords do not count as failures.
+	if err := g.fail(address); err != nil {
+		return err
 	}
 	err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password))
 	if err != nil || len(password) > maxPassword {
@@ -187,6 +195,9 @@ func (g *guard) fail(address netip.Prefix) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
+	if err := g.tooMany(address, now); err != nil {
+		return err
+	}
 	f, ok := g.failures[address]
 	if !ok && len(g.failures) >= maxAddresses {
 		makeRoom(g.failures, func(f failure) bool { return now.Sub(f.since) >= failureSpan })
@@ -194,11 +205,23 @@ func (g *guard) fail(address netip.Prefix) error {
 	if !ok || now.Sub(f.since) >= failureSpan {
 		f = failure{since: now}
 	}
-	if f.count >= maxFailures {
-		return &tooMany{retry: failureSpan - now.Sub(f.since)}
-	}
 	f.count++
 	g.failures[address] = f
+	return nil
+}
+
+// refused tells whether an address has had too many failures, and books none.
+func (g *guard) refused(address netip.Prefix) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.tooMany(address, g.now())
+}
+
+func (g *guard) tooMany(address netip.Prefix, now time.Time) error {
+	f := g.failures[address]
+	if left := failureSpan - now.Sub(f.since); f.count >= maxFailures && left > 0 {
+		return &tooMany{retry: left}
+	}
 	return nil
 }
 

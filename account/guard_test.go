@@ -32,6 +32,22 @@ func TestGuessesAtOnce(t *testing.T) {
 	require.Equal(t, 10, looked)
 }
 
+// Many users behind one address (a proxy, an office) log in at the same time:
+// those who wait for their check have not failed.
+func TestManyUsersOfOneAddress(t *testing.T) {
+	users, _ := newUsers(t, record.NewClock(nil), nil)
+	errs := make(chan error, 40)
+	for i := range cap(errs) {
+		require.NoError(t, users.Set(t.Context(), fmt.Sprint("user", i), "secret"))
+	}
+	for i := range cap(errs) {
+		go func() { errs <- users.Verify(context.Background(), fmt.Sprint("user", i), "secret", here) }()
+	}
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+}
+
 func TestMakeRoom(t *testing.T) {
 	m := map[int]bool{1: true, 2: false, 3: true}
 	account.MakeRoom(m)

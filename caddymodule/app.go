@@ -7,6 +7,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -68,6 +69,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	for _, name := range app.Pending() {
 		app.log.Warn("setting is not yet in effect", zap.String("setting", name))
 	}
+	app.warnOfSessionHeader()
 	if app.Data == "" {
 		app.Data = filepath.Join(caddy.AppDataDir(), "oose")
 	}
@@ -95,6 +97,16 @@ func (app *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	return app.events.subscribe(ctx)
+}
+
+// warnOfSessionHeader tells what a header of another name needs: access logs
+// have all headers, and the filters of the samples take out the usual one.
+func (app *App) warnOfSessionHeader() {
+	name := http.CanonicalHeaderKey(app.Session.Header)
+	if name == "" || name == http.CanonicalHeaderKey(node.SessionHeader) {
+		return
+	}
+	app.log.Warn("access logs would have session tokens: have their filters delete this field", zap.String("field", "request>headers>"+name))
 }
 
 // makeAbsolute makes a path one from the root; an empty one stays empty.

@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 )
@@ -46,11 +45,11 @@ func (o *ObjectWriter) Close() error {
 }
 
 func (o *ObjectWriter) append(key string, value any) error {
-	name, err := json.Marshal(key)
+	name, err := encode(key)
 	if err != nil {
 		return fmt.Errorf("encoding an answer: %w", err)
 	}
-	text, err := json.Marshal(value)
+	text, err := encode(value)
 	if err != nil {
 		return fmt.Errorf("encoding an answer: %w", err)
 	}

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -9,7 +10,7 @@ import (
 
 // WriteJSON answers with a status and v as JSON. HEAD gets the headers alone.
 func WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) error {
-	body, err := json.Marshal(v)
+	body, err := encode(v)
 	if err != nil {
 		return err
 	}
@@ -23,6 +24,18 @@ func WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) error 
 	}
 	_, err = w.Write(body)
 	return err
+}
+
+// encode is json.Marshal that leaves <, > and & as they are: an answer is no
+// part of a page, and its texts are to be read.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // WriteFault answers with a failure as JSON `{"error": ...}`, and, where

@@ -24,7 +24,7 @@ func TestIdleMemory(t *testing.T) {
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "oose")
 	// The flags are xcaddy's, so that a build of either serves the other from Go's cache.
-	out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-w -s", "-o", binary, "../cmd/oose").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-w -s", "-tags", "nobadger,nomysql,nopgx", "-o", binary, "../cmd/oose").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	n := Start(t, Config{}, WithBinary(binary))
 	n.Eventually(func() bool {

@@ -77,7 +77,10 @@ func (b *batch) commit() error {
 	if err := b.set(countKey, counts); err != nil {
 		return err
 	}
-	return b.j.sync(b.txn)
+	if err := b.j.sync(b.txn); err != nil {
+		return err
+	}
+	return b.j.folder.settle()
 }
 
 // operationBytes is what Badger adds to a key and value.

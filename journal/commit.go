@@ -55,14 +55,17 @@ type result struct {
 
 // weight returns about what a request adds to a batch.
 func (r *request) weight() (changes, bytes int) {
+	for _, h := range r.due {
+		bytes += 5*len(h.key) + entryBytes // in the worst of the usual cases it goes, with all that points to it
+	}
 	for _, c := range r.changes {
 		bytes += len(c.Value) + 4*(len(r.key)+len(c.Member)) + entryBytes
 	}
 	for i := range r.followed {
 		f := &r.followed[i]
-		bytes += len(f.Value) + 4*(len(f.Key)+len(f.Member)) + entryBytes
+		bytes += len(f.Value) + 4*(len(f.Key)+len(f.Member)+len(f.Source)) + entryBytes
 	}
-	return len(r.changes) + len(r.followed), bytes
+	return len(r.changes) + len(r.followed) + len(r.due), bytes
 }
 
 // entryBytes is about what the keys of one change take besides its names.
@@ -261,12 +264,18 @@ func (j *Journal) commit(requests []*request, results []result) error {
 	}
 	b := j.newBatch()
 	defer b.discard()
-	for i, r := range requests {
-		res, err := b.add(r)
-		if err != nil {
-			return fmt.Errorf("writing records: %w: %w", record.ErrUnavailable, err)
+	// What is due comes last: it takes what room is left, and nobody waits for it.
+	for _, due := range [...]bool{false, true} {
+		for i, r := range requests {
+			if (r.due != nil) != due {
+				continue
+			}
+			res, err := b.add(r)
+			if err != nil {
+				return fmt.Errorf("writing records: %w: %w", record.ErrUnavailable, err)
+			}
+			results[i] = res
 		}
-		results[i] = res
 	}
 	if !b.dirty {
 		return nil

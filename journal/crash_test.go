@@ -20,6 +20,7 @@ import (
 // TestKill kills a process that writes, again and again, at any moment. What
 // it said to have been acknowledged is there, whole, and nothing half.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	dir := t.TempDir()

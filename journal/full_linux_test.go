@@ -27,6 +27,7 @@ import (
 // all of it happens in children, in a mount namespace of their own, which
 // takes the file system along when it ends. Without root a user namespace does.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), exe)
@@ -48,7 +49,7 @@ func init() {
 }
 
 const (
-	fullSize    = "120m"
+	fullSize    = "90m"
 	fullFloor   = 32 << 20
 	fullBallast = 12 << 20
 )
@@ -240,6 +241,8 @@ func fullWriter() error {
 	})
 	noise := rand.NewChaCha8([32]byte{byte(time.Now().UnixNano())})
 	written := 0
+	pace := time.NewTicker(5 * time.Millisecond)
+	defer pace.Stop()
 	for ctx.Err() == nil {
 		value := make([]byte, 60<<10)
 		noise.Read(value)
@@ -248,7 +251,10 @@ func fullWriter() error {
 		switch {
 		case errors.Is(err, record.ErrUnavailable):
 			fmt.Println("refused:", err)
-			time.Sleep(5 * time.Millisecond) // the disk stays full for a while
+			select { // the disk stays full for a while
+			case <-pace.C:
+			case <-ctx.Done():
+			}
 		case err != nil && ctx.Err() == nil:
 			return err
 		case err == nil:

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,6 +77,7 @@ type Journal struct {
 	running    run
 	every      time.Duration
 	sync       func(*badger.Txn) error // commits durably; tests let it fail
+	folder     folder                  // the committer's
 
 	committed committed // what the committer alone changes
 	counters  counters
@@ -96,7 +96,7 @@ type counters struct {
 // Updates wait until Run runs.
 func Open(opts Options) (*Journal, error) {
 	opts = opts.withDefaults()
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+	if err := makeFolder(opts.Dir); err != nil {
 		return nil, fmt.Errorf("making the database's folder: %w", err)
 	}
 	room := &space{dir: opts.Dir, floor: opts.Floor, ballast: opts.Ballast, log: opts.Logger, free: freeSpace}
@@ -123,6 +123,7 @@ func Open(opts Options) (*Journal, error) {
 		running:    run{stopped: make(chan struct{})},
 		every:      opts.every,
 		sync:       (*badger.Txn).Commit,
+		folder:     folder{path: opts.Dir, sync: syncFolder},
 	}
 	if err := j.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", opts.Dir, err), db.Close())

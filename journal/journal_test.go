@@ -22,7 +22,10 @@ import (
 
 func open(t *testing.T) record.Engine { return start(t, Options{}) }
 
-func TestSuite(t *testing.T) { recordtest.Run(t, open) }
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	recordtest.Run(t, open)
+}
 
 func TestSuiteReopen(t *testing.T) {
 	recordtest.RunReopen(t, open, func(_ *testing.T, e record.Engine) record.Engine { return e.(*running).reopen() })
@@ -30,6 +33,7 @@ func TestSuiteReopen(t *testing.T) {
 
 // TestSuiteSmallCache runs the suite where hardly anything stays in memory.
 func TestSuiteSmallCache(t *testing.T) {
+	t.Parallel()
 	recordtest.Run(t, func(t *testing.T) record.Engine { return start(t, Options{CacheSize: 1}) })
 }
 
@@ -131,7 +135,7 @@ func TestEnd(t *testing.T) {
 			answers <- err
 		}()
 	}
-	require.Eventually(t, func() bool { return len(j.live) == 5 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(j.live) == 5 }, time.Minute, time.Millisecond)
 	require.NoError(t, j.Run(short), "its context had ended")
 	for range 5 {
 		require.ErrorIs(t, <-answers, record.ErrUnavailable)
@@ -186,7 +190,7 @@ func TestLeave(t *testing.T) {
 		_, err := j.Update(ctx, record.User, "left", record.Condition{}, record.Change{})
 		left <- err
 	}()
-	require.Eventually(t, func() bool { return len(j.live) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(j.live) == 1 }, time.Minute, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-left, context.Canceled)
 
@@ -214,7 +218,7 @@ func TestGroup(t *testing.T) {
 			errs <- err
 		}()
 	}
-	require.Eventually(t, func() bool { return len(j.live) == n }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(j.live) == n }, time.Minute, time.Millisecond)
 	done := make(chan error)
 	go func() { done <- j.Run(context.Background()) }()
 	won := 0

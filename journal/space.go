@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -220,6 +219,3 @@ func unflushed(dir string) (int64, error) {
 	}
 	return need, nil
 }
-
-// noLimit is what free gives where the system can't be asked.
-const noLimit = math.MaxInt64

@@ -146,6 +146,7 @@ func TestWriteZeros(t *testing.T) {
 // TestCramped: the database is reopened when the disk comes below the floor
 // and when it has room again; who reads meanwhile does not notice.
 func TestCramped(t *testing.T) {
+	t.Parallel()
 	var free atomic.Int64
 	free.Store(1 << 40)
 	j, err := Open(Options{Dir: t.TempDir(), CacheSize: 1, Floor: 10 << 20, Ballast: -1})

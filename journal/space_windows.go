@@ -2,6 +2,7 @@ package journal
 
 import (
 	"io/fs"
+	"math"
 	"os"
 
 	"golang.org/x/sys/windows"
@@ -16,7 +17,7 @@ func freeSpace(dir string) (int64, error) {
 	if err := windows.GetDiskFreeSpaceEx(path, &free, nil, nil); err != nil {
 		return 0, err
 	}
-	return int64(min(free, noLimit)), nil
+	return int64(min(free, math.MaxInt64)), nil
 }
 
 func allocate(f *os.File, size int64) error { return writeZeros(f, size) }

@@ -182,6 +182,7 @@ func TestTombstoneHides(t *testing.T) {
 
 // TestSweepMany: what is due goes in bounded batches while updates go on.
 func TestSweepMany(t *testing.T) {
+	t.Parallel()
 	wall := newWallClock()
 	j := start(t, Options{Clock: record.NewClock(wall.time)})
 	const n = 3 * sweepHints
@@ -225,6 +226,7 @@ func TestSweepEnds(t *testing.T) {
 // TestSpaceComesBack: after what filled the database has expired, its files
 // shrink.
 func TestSpaceComesBack(t *testing.T) {
+	t.Parallel()
 	wall := newWallClock()
 	j := start(t, Options{Clock: record.NewClock(wall.time), Ballast: -1})
 	const n = 7000

@@ -81,6 +81,9 @@ func (j *Journal) Compact(ctx context.Context) error {
 	if j.readers.shut.Load() {
 		return errClosed
 	}
+	if err := j.failure(); err != nil {
+		return err
+	}
 	if err := j.space.check(); err != nil {
 		return err
 	}
@@ -182,7 +185,7 @@ func (j *Journal) flush(ctx context.Context) error {
 func (j *Journal) verify() {
 	j.merging.Lock()
 	defer j.merging.Unlock()
-	if j.readers.shut.Load() {
+	if j.readers.shut.Load() || j.db.IsClosed() {
 		return
 	}
 	err := checksums(j.db)
@@ -210,6 +213,9 @@ func (j *Journal) measure() {
 		return
 	}
 	defer j.readers.leave()
+	if j.db.IsClosed() {
+		return // reopening it failed; its tables' memory is gone
+	}
 	var size int64
 	for _, t := range j.db.Tables() {
 		size += int64(t.OnDiskSize)

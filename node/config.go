@@ -180,12 +180,16 @@ type Purchase struct {
 	Alone Duration `json:"alone,omitempty"`
 }
 
+// SessionHeader is the header that carries a session's token by default.
+const SessionHeader = "X-OOSE-Token"
+
 // Session tells about the sessions of users.
 type Session struct {
 	// How long a session lives from its login. Default: 24h.
 	Life Duration `json:"life,omitempty"`
 
-	// The header that carries a session's token. Default: X-OOSE-Token.
+	// The header that carries a session's token. Access logs have all headers:
+	// the filters of the logs must delete it. Default: X-OOSE-Token.
 	Header string `json:"header,omitempty"`
 
 	// Sessions that never end: their tokens, of at least 16 characters, by the

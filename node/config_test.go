@@ -59,6 +59,7 @@ func TestValidate(t *testing.T) {
 		`{"session":{"header":"a:b"}}`:                                                      "session.header",
 		`{"session":{"keys":{"alice":"short"}}}`:                                            "session.key",
 		`{"heartbeat":{"off":true,"retries":5}}`:                                            "heartbeat",
+		`{"scan":{"every":5}}`:                                                              "scan.every",
 		`{"scan":{"workers":65}}`:                                                           "scan.workers",
 		`{"users":{"alice":"secret"}}`:                                                      "user alice",
 		`{"users":{"":"` + someHash + `"}}`:                                                 "user:",

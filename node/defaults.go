@@ -31,7 +31,7 @@ func (c *Config) SetDefaults() {
 	or(&c.Purchase.Life, Duration(2*time.Hour))
 	or(&c.Purchase.Zone, "a")
 	or(&c.Session.Life, Duration(day))
-	or(&c.Session.Header, "X-OOSE-Token")
+	or(&c.Session.Header, SessionHeader)
 	or(&c.Heartbeat.Interval, Duration(time.Second))
 	or(&c.Heartbeat.Timeout, Duration(time.Second))
 	or(&c.Heartbeat.Retries, 3)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/net/http/httpguts"
@@ -262,6 +263,9 @@ func (k checker) timing(c *Config) error {
 		if n.value < 0 || n.value > n.max {
 			return fmt.Errorf("%s: %d is not from 1 to %d", n.setting, n.value, n.max)
 		}
+	}
+	if e := c.Scan.Every.Std(); e < 0 || e > 0 && e < time.Second {
+		return fmt.Errorf("scan.every: %s is less than a second, write it like 1h", e)
 	}
 	if c.Heartbeat.Off {
 		h := c.Heartbeat

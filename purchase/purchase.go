@@ -86,8 +86,8 @@ func (p *Purchase) ExpiresAt() time.Time { return time.UnixMilli(p.Expires) }
 func (p *Purchase) Left(now time.Time) time.Duration { return max(0, p.ExpiresAt().Sub(now)) }
 
 // maxReferer is the longest Referer header, in bytes, that is matched; a
-// longer one is refused.
-const maxReferer = 8 << 10
+// longer one is refused. Browsers send at most this much (Referrer Policy, 8.3).
+const maxReferer = 4 << 10
 
 // Allows tells whether a request may use the purchase: by its time, its
 // Referer header ("" for none) and its client's address. Errors: ErrExpired,

@@ -13,6 +13,7 @@ const (
 	maxPatterns = 64   // referrers of a purchase
 	maxPattern  = 1024 // bytes of one
 	maxCost     = 4096 // about the instructions it may compile to
+	maxTotal    = 8192 // the same for all of a purchase that are no plain text
 	maxPrefixes = 64   // addresses and prefixes of a purchase
 )
 
@@ -30,6 +31,7 @@ func (p pattern) matches(referer string) bool {
 func parseReferrers(texts []string) ([]string, []pattern, error) {
 	var kept []string
 	var patterns []pattern
+	room := maxTotal
 	for _, text := range texts {
 		if text == "" {
 			continue
@@ -37,7 +39,7 @@ func parseReferrers(texts []string) ([]string, []pattern, error) {
 		if len(kept) == maxPatterns {
 			return nil, nil, fmt.Errorf("%w: more than %d of them", ErrInvalidReferrer, maxPatterns)
 		}
-		expression, err := compileReferrer(text)
+		expression, err := compileReferrer(text, &room)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -49,11 +51,12 @@ func parseReferrers(texts []string) ([]string, []pattern, error) {
 // usablePatterns compiles referrers out of a record.
 func usablePatterns(texts []string) []pattern {
 	var patterns []pattern
+	room := maxTotal
 	for _, text := range texts {
 		if text == "" {
 			continue
 		}
-		expression, err := compileReferrer(text)
+		expression, err := compileReferrer(text, &room)
 		if err != nil {
 			expression = nil
 		}
@@ -64,7 +67,9 @@ func usablePatterns(texts []string) []pattern {
 
 // compileReferrer compiles one pattern. Counted repetitions let a short text
 // become a program of many megabytes; what would is refused before it does.
-func compileReferrer(text string) (*regexp.Regexp, error) {
+// Matching takes time in proportion to the program, on every request: room is
+// what is left for this purchase. Plain text is searched for and takes none.
+func compileReferrer(text string, room *int) (*regexp.Regexp, error) {
 	if len(text) > maxPattern {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidReferrer, len(text), maxPattern)
 	}
@@ -72,8 +77,15 @@ func compileReferrer(text string) (*regexp.Regexp, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w %.80q: %w", ErrInvalidReferrer, text, err)
 	}
-	if cost(tree) > maxCost {
+	n := cost(tree)
+	if n > maxCost {
 		return nil, fmt.Errorf("%w %.80q: it repeats too much", ErrInvalidReferrer, text)
+	}
+	if tree.Op != syntax.OpLiteral || tree.Flags&syntax.FoldCase != 0 {
+		if n > *room {
+			return nil, fmt.Errorf("%w %.80q: with those before it, it repeats too much", ErrInvalidReferrer, text)
+		}
+		*room -= n
 	}
 	expression, err := regexp.Compile(text)
 	if err != nil {

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"hash/maphash"
+	"strings"
 	"sync"
 
 	"github.com/maypok86/otter/v2"
@@ -48,6 +49,9 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load func(context.Contex
 	if v, ok := c.values.GetIfPresent(key); ok {
 		return v, nil
 	}
+	// A key is often cut out of something longer, such as a URL of many
+	// kilobytes, which would stay in memory for as long as the key does.
+	key = strings.Clone(key)
 	shard := c.shard(key)
 	shard.mu.Lock()
 	began := shard.generation

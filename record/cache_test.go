@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -46,6 +48,21 @@ func TestCache(t *testing.T) {
 	require.Equal(t, 7, v)
 	_, ok = c.Peek("c")
 	require.False(t, ok, "nor what its reader does not want kept")
+}
+
+// TestCacheKeepsNoMoreThanTheKey: a key that is a part of a longer text must not
+// keep all of that in memory.
+func TestCacheKeepsNoMoreThanTheKey(t *testing.T) {
+	c := NewCache[string](10)
+	url := "/key/" + strings.Repeat("x", 1000)
+	key := url[1:4]
+	kept, err := c.Get(t.Context(), key, func(_ context.Context, key string) (string, bool, error) { return key, true, nil })
+	require.NoError(t, err)
+	require.Equal(t, key, kept)
+	require.NotSame(t, unsafe.StringData(key), unsafe.StringData(kept))
+	for kept := range c.values.All() {
+		require.NotSame(t, unsafe.StringData(key), unsafe.StringData(kept))
+	}
 }
 
 // TestCacheOvertaken: what was read before a change does not enter after it.

@@ -31,6 +31,7 @@ func init() {
 			// Where the commands stand at top level, the group is only for scripts
 			// that were written for another build.
 			group.Hidden = caddy.CustomBinaryName == groupName
+			needsCommand(group)
 			for _, c := range All() {
 				group.AddCommand(subcommand(c))
 			}
@@ -52,6 +53,19 @@ func subcommand(c caddycmd.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: c.Name + " " + c.Usage, Short: c.Short, Long: c.Long}
 	c.CobraFunc(cmd)
 	return cmd
+}
+
+// needsCommand has a group fail that is called without one of its commands, or
+// with one that it does not have: cobra would show the help and exit with 0,
+// and a script that misspells a command would go on.
+func needsCommand(group *cobra.Command) {
+	group.Args = cobra.NoArgs
+	group.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cmd.Help(); err != nil {
+			return err
+		}
+		return errors.New("name one of the commands above")
+	}
 }
 
 // Exit statuses of the commands, beside 0.

@@ -33,6 +33,7 @@ func userCommand() caddycmd.Command {
 		Long: `Manages the users who may log in to the API. Users that the configuration
 declares are listed, and can be changed only there.`,
 		CobraFunc: func(cmd *cobra.Command) {
+			needsCommand(cmd)
 			for _, m := range members {
 				cmd.AddCommand(subcommand(m))
 			}

@@ -120,6 +120,7 @@ func (c *core) admit(r *http.Request, token purchase.Token, referrer bool) (gran
 	}
 	g.left = p.Left(now)
 	if g.placement, err = c.deps.Index.Find(r.Context(), p.Hash); err != nil {
+		c.deps.Metrics.Lookup(LookupError)
 		return grant{}, unavailable(err)
 	}
 	switch {
@@ -129,7 +130,13 @@ func (c *core) admit(r *http.Request, token purchase.Token, referrer bool) (gran
 	case g.placement.Removed > p.Made:
 		return grant{}, c.purchaseFault(r, purchase.ErrUnknown)
 	case len(g.placement.Clones) == 0:
-		return grant{}, c.nobodyHolds(g.placement, handlers.ContentUnknown)
+		f := c.nobodyHolds(g.placement, handlers.ContentUnknown)
+		if f.Code == handlers.ContentUnknown {
+			c.deps.Metrics.Lookup(LookupUnknown)
+		} else {
+			c.deps.Metrics.Lookup(LookupError)
+		}
+		return grant{}, f
 	}
 	if g.ext = p.Ext; g.ext == "" {
 		g.ext = g.placement.Clones[0].Ext

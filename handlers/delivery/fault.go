@@ -85,6 +85,18 @@ func (c *core) fail(w http.ResponseWriter, r *http.Request, kind Kind, err error
 	f := handlers.AsFault(err)
 	status := f.Code.Status(c.compat)
 	c.deps.Metrics.Request(kind, status, 0)
+	c.report(r, kind, status, f)
+	if c.passErrors {
+		handlers.SetFaultHeaders(w.Header(), f, c.compat, true)
+		return f
+	}
+	c.writeFault(w, r, f)
+	return nil
+}
+
+// report writes a failure into the log. What is ours to see to is a warning,
+// unless the client's leaving caused it.
+func (c *core) report(r *http.Request, kind Kind, status int, f *handlers.Fault) {
 	level := zap.DebugLevel
 	if f.Cause != nil && status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		level = zap.WarnLevel
@@ -92,20 +104,17 @@ func (c *core) fail(w http.ResponseWriter, r *http.Request, kind Kind, err error
 	if e := c.deps.Log.Check(level, "request failed"); e != nil {
 		e.Write(zap.String("kind", string(kind)), zap.Int("status", status), zap.Error(f))
 	}
-	if c.passErrors {
-		handlers.SetFaultHeaders(w.Header(), f, c.compat, true)
-		return f
-	}
-	return c.writeFault(w, r, f)
 }
 
 // writeFault answers a failure as a page where the client is a browser that
-// shows it, else as JSON.
-func (c *core) writeFault(w http.ResponseWriter, r *http.Request, f *handlers.Fault) error {
+// shows it, else as JSON. A client that is gone needs neither, and no second
+// answer.
+func (c *core) writeFault(w http.ResponseWriter, r *http.Request, f *handlers.Fault) {
 	w.Header().Add("Vary", "Accept")
 	if !prefersHTML(r.Header["Accept"]) {
-		return handlers.WriteFault(w, r, f, c.compat, true)
+		_ = handlers.WriteFault(w, r, f, c.compat, true)
+		return
 	}
 	handlers.SetFaultHeaders(w.Header(), f, c.compat, true)
-	return writePage(w, r, f.Code.Status(c.compat), f)
+	writePage(w, r, f.Code.Status(c.compat), f)
 }

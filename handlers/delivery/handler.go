@@ -107,7 +107,8 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 	return h.answer(w, r, rt.kind, func() error {
 		switch rt.kind {
 		case kindPing:
-			return handlers.WriteJSON(w, r, http.StatusOK, map[string]string{"pong": "pong"})
+			_ = handlers.WriteJSON(w, r, http.StatusOK, map[string]string{"pong": "pong"}) // a client that is gone needs no answer
+			return nil
 		case kindCrossdomain:
 			return writeCrossdomain(w, r)
 		case kindStatic:
@@ -125,7 +126,7 @@ func (h *Handler) purchase(w http.ResponseWriter, r *http.Request, rt route) err
 	list := h.candidates(g.placement)
 	if h.redirect {
 		if base, ok := h.reachable(list); ok {
-			return h.redirectTo(w, r, base+"/play/"+string(rt.token)+"/video."+g.ext+playQuery(g.ext, r.URL.RawQuery), len(g.purchase.Referrer) > 0)
+			return h.redirectTo(w, r, kindPurchase, base+"/play/"+string(rt.token)+"/video."+g.ext+playQuery(g.ext, r.URL.RawQuery), len(g.purchase.Referrer) > 0)
 		}
 	}
 	return h.sendPurchase(w, r, kindPurchase, g, list)
@@ -144,7 +145,7 @@ func (h *Handler) static(w http.ResponseWriter, r *http.Request, rt route) error
 			if !h.compat && r.URL.RawQuery != "" { // 2.x dropped it, and `attach` with it
 				target += "?" + escapeQuery(r.URL.RawQuery)
 			}
-			return h.redirectTo(w, r, target, false)
+			return h.redirectTo(w, r, kindStatic, target, false)
 		}
 	}
 	return h.send(w, r, kindStatic, list, serve.Info{Ext: ext, CacheControl: staticCache}, nil)

@@ -29,7 +29,7 @@ const (
 // Metrics is told what delivery does. It must be quick, and no label may hold
 // a token, a hash or an address.
 type Metrics interface {
-	// Request counts a finished request: its kind, status and bytes of body.
+	// Request counts a finished request: its kind, status and bytes of content.
 	Request(kind Kind, status int, sent int64)
 	// Stream is called with 1 when a body begins to be sent and -1 when it ends.
 	Stream(change int)

@@ -101,7 +101,7 @@ h1{margin:.35rem 0 .75rem;font-size:clamp(1.4rem,5vw,1.85rem);line-height:1.25;t
 )
 
 // writePage answers with a small page that needs nothing from elsewhere.
-func writePage(w http.ResponseWriter, r *http.Request, status int, f *handlers.Fault) error {
+func writePage(w http.ResponseWriter, r *http.Request, status int, f *handlers.Fault) {
 	title, text := pageText(f.Code)
 	title, text = html.EscapeString(title), html.EscapeString(text)
 	body := pageHead + title + pageStyle + strconv.Itoa(status) + "</p>\n<h1>" + title + "</h1>\n<p class=\"text\">" + text + "</p>\n</main>\n</html>\n"
@@ -111,11 +111,9 @@ func writePage(w http.ResponseWriter, r *http.Request, status int, f *handlers.F
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return nil
+	if r.Method != http.MethodHead {
+		_, _ = w.Write([]byte(body)) // a client that is gone needs no page
 	}
-	_, _ = w.Write([]byte(body)) // a client that is gone needs no page
-	return nil
 }
 
 const crossdomain = `<?xml version="1.0"?>

@@ -23,7 +23,7 @@ func (h *Handler) reachable(list []candidate) (string, bool) {
 // redirectTo answers 302. The store checks the purchase anew: where it has
 // referrers, the browser must go on sending what it sent here, so that the
 // response says nothing about that.
-func (h *Handler) redirectTo(w http.ResponseWriter, r *http.Request, target string, referrers bool) error {
+func (h *Handler) redirectTo(w http.ResponseWriter, r *http.Request, kind Kind, target string, referrers bool) error {
 	header := w.Header()
 	header.Set("Location", target)
 	header.Set("Cache-Control", "private, no-store")
@@ -38,6 +38,7 @@ func (h *Handler) redirectTo(w http.ResponseWriter, r *http.Request, target stri
 	if r.Method != http.MethodHead {
 		_, _ = io.WriteString(w, body) // a client that is gone needs no redirect
 	}
+	h.deps.Metrics.Request(kind, http.StatusFound, 0)
 	return nil
 }
 

@@ -85,6 +85,9 @@ func (o *opened) Close() error {
 // open opens the next candidate that can be opened.
 func (o *opener) open() (*opened, error) {
 	for len(o.list) > 0 {
+		if err := o.ctx.Err(); err != nil {
+			return nil, err // nobody waits for it, and that says nothing about the stores
+		}
 		cand := o.list[0]
 		o.list = o.list[1:]
 		if o.size >= 0 && cand.clone.Size != o.size {
@@ -102,6 +105,9 @@ func (o *opener) open() (*opened, error) {
 		}
 		release()
 		o.err = err
+		if o.ctx.Err() != nil {
+			continue
+		}
 		if e := o.core.deps.Log.Check(zap.WarnLevel, "clone can't be opened"); e != nil {
 			e.Write(zap.String("store", cand.volume.Name()), zap.Stringer("hash", cand.clone.Hash), zap.Error(err))
 		}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/delivery/serve"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/inventory/disk"
 )
 
 // StoreSide serves the public routes of one store, at the store's own host
@@ -102,20 +104,35 @@ func (s *StoreSide) uri(w http.ResponseWriter, r *http.Request, rt route) error 
 		return s.writeURI(w, r, http.StatusInternalServerError, "/500")
 	}
 	g, err := s.admit(r, rt.token, false)
+	var path string
 	if err == nil {
-		err = s.count(r, g)
+		path, err = s.pathOf(r.Context(), g.placement)
+	}
+	if err == nil {
+		err = s.count(r, g) // last: what can't be served is no use
 	}
 	if err != nil {
 		status := uriStatus(err)
+		s.report(r, kindURI, status, handlers.AsFault(err))
 		return s.writeURI(w, r, status, "/"+strconv.Itoa(status))
 	}
-	for i := range g.placement.Clones {
-		if c := &g.placement.Clones[i]; c.Store == s.volume.ID() {
-			path := append([]byte("/../content/"), appendPairs(nil, c.Hash)...)
-			return s.writeURI(w, r, http.StatusOK, string(path)+"."+c.Ext)
-		}
+	return s.writeURI(w, r, http.StatusOK, path)
+}
+
+// pathOf returns where nginx, whose root is the store's folder of contents,
+// finds this store's clone: where OOSE 2.x put it, or where it is put now. The
+// file is opened as if it were to be sent, since one that is not as recorded
+// must not leave through nginx either.
+func (s *StoreSide) pathOf(ctx context.Context, p *inventory.Placement) (string, error) {
+	list := s.own(p)
+	open := opener{core: &s.core, ctx: ctx, list: list, size: -1}
+	o, err := open.open()
+	if err != nil {
+		return "", noStore(err)
 	}
-	return s.writeURI(w, r, http.StatusInternalServerError, "/500")
+	defer o.Close() // nothing was read
+	c := list[0].clone
+	return "/../" + disk.ClonePath(c.Hash, c.Ext, c.Deep), nil
 }
 
 // count counts the use that nginx is about to serve. When that ends is not
@@ -145,7 +162,6 @@ func uriStatus(err error) int {
 }
 
 func (s *StoreSide) writeURI(w http.ResponseWriter, r *http.Request, status int, path string) error {
-	s.deps.Metrics.Request(kindURI, status, int64(len(path)))
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
@@ -155,5 +171,6 @@ func (s *StoreSide) writeURI(w http.ResponseWriter, r *http.Request, status int,
 	if r.Method != http.MethodHead {
 		_, _ = io.WriteString(w, path) // nginx asks again if it did not get it
 	}
+	s.deps.Metrics.Request(kindURI, status, 0)
 	return nil
 }

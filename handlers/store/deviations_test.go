@@ -8,7 +8,11 @@ const (
 	unknownPath = "what is none of its private routes needs no credentials"
 	notFound    = "of what a store does not hold it says so with 404"
 	crashed     = "it ended in a stack trace"
+	ownLayout   = "nginx is told where the file lies: in the layout that is written now, and only in a tree of OOSE 2.x in pairs"
 )
+
+// foxPath is where a store keeps the fox.
+const foxPath = "/../content/a0/3f/a03f181dc7dedcfb577511149b8844711efdb04f.txt"
 
 func differs(status int, body, why string) handlertest.Deviation {
 	return handlertest.Deviation{Status: status, Body: body, Why: why}
@@ -43,6 +47,11 @@ var deviations = map[string]handlertest.Deviation{
 	"store.exists.missing_hash":             differs(400, `\"hash\" `, crashed),
 	"store.exists.no_body":                  differs(400, `\"hash\" `, crashed),
 	"store.exists.hash_null":                differs(400, `\"hash\" `, crashed),
+
+	// For nginx
+	"store.purchase_uri.ok":         differs(200, foxPath, ownLayout),
+	"store.purchase_uri.ok_cached":  differs(200, foxPath, ownLayout),
+	"store.purchase_uri.with_query": differs(200, foxPath, ownLayout),
 
 	// Details and verifications
 	"store.detail.unknown":                    differs(404, `File not found`, notFound),
