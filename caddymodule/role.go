@@ -174,7 +174,7 @@ func logToken(r *http.Request) {
 	if server == nil || server.Logs == nil {
 		return
 	}
-	path, _ := strings.CutPrefix(r.URL.Path, "/play")
+	path, _ := strings.CutPrefix(strings.TrimPrefix(r.URL.Path, "/purchase/uri"), "/play")
 	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	token, err := purchase.ParseToken(segment)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go/http3"
 	"go.uber.org/zap"
 )
 
@@ -32,8 +33,9 @@ type streamShard struct {
 // exchange is one running request.
 type exchange struct {
 	shard *streamShard
-	conn  net.Conn // nil where the protocol does not tell it
-	ctrl  *http.ResponseController
+	conn  net.Conn                 // nil where the protocol does not tell it
+	ctrl  *http.ResponseController // in its place
+	quic  *http3.Server            // of a request of HTTP/3
 }
 
 func (s *streams) init() {
@@ -44,12 +46,16 @@ func (s *streams) init() {
 
 // begin counts a request among the running ones until end is called.
 func (s *streams) begin(w http.ResponseWriter, r *http.Request) *exchange {
-	conn, _ := r.Context().Value(caddyhttp.ConnCtxKey).(net.Conn)
-	st := &exchange{shard: &s.shards[rand.IntN(len(s.shards))], conn: conn}
-	if _, writer := caddyhttp.IdleTimeoutsFromContext(r.Context()); writer != nil {
-		st.ctrl = writer.Ctrl
-	} else if conn == nil {
-		st.ctrl = http.NewResponseController(w)
+	st := &exchange{shard: &s.shards[rand.IntN(len(s.shards))]}
+	if conn, ok := r.Context().Value(caddyhttp.ConnCtxKey).(net.Conn); ok {
+		st.conn = conn
+	} else {
+		if _, writer := caddyhttp.IdleTimeoutsFromContext(r.Context()); writer != nil {
+			st.ctrl = writer.Ctrl
+		} else {
+			st.ctrl = http.NewResponseController(w)
+		}
+		st.quic, _ = r.Context().Value(http3.ServerContextKey).(*http3.Server)
 	}
 	st.shard.mu.Lock()
 	st.shard.set[st] = struct{}{}
@@ -106,6 +112,7 @@ func (s *streams) endLoop(wait time.Duration, stop <-chan struct{}, log *zap.Log
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	told := false
+	quic := make(map[*http3.Server]bool) // whether it is being closed
 	for {
 		select {
 		case <-stop:
@@ -117,13 +124,29 @@ func (s *streams) endLoop(wait time.Duration, stop <-chan struct{}, log *zap.Log
 			told = true
 		}
 		for i := range s.shards {
-			s.shards[i].endAll()
+			s.shards[i].endAll(quic)
+		}
+		for server, closing := range quic {
+			if !closing {
+				quic[server] = true
+				s.done.Go(func() { s.closeQUIC(server, log) })
+			}
 		}
 		timer.Reset(100 * time.Millisecond)
 	}
 }
 
-func (sh *streamShard) endAll() {
+// closeQUIC closes the connections of an HTTP/3 server. That a stream is ended
+// is not enough there: the server waits until the client has closed the
+// connection, and one that does not read what it was sent never does.
+func (s *streams) closeQUIC(server *http3.Server, log *zap.Logger) {
+	if err := server.Close(); err != nil {
+		log.Warn("closing the connections of HTTP/3", zap.Error(err))
+	}
+}
+
+// endAll ends the shard's streams, and notes the servers of those of HTTP/3.
+func (sh *streamShard) endAll(quic map[*http3.Server]bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for st := range sh.set {
@@ -134,6 +157,9 @@ func (sh *streamShard) endAll() {
 		} else if st.ctrl != nil {
 			_ = st.ctrl.SetWriteDeadline(time.Unix(1, 0))
 			_ = st.ctrl.SetReadDeadline(time.Unix(1, 0))
+		}
+		if _, known := quic[st.quic]; st.quic != nil && !known {
+			quic[st.quic] = false
 		}
 	}
 }

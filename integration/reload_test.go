@@ -117,18 +117,20 @@ func TestReloadUnderLoad(t *testing.T) {
 	for _, mark := range unread.marks {
 		require.NotContains(t, log, mark, "the node had read this request and did not answer it")
 	}
-	t.Logf("%d requests and %d uploads during 6 reloads, %d new connections ended unread", served.Load(), uploads.Load(), len(unread.marks))
+	t.Logf("%d requests and %d uploads during 6 reloads, %d ended unread: %v", served.Load(), uploads.Load(), len(unread.marks), errors.Join(unread.errs...))
 	require.Equal(t, started, statusOf(t, n)["started"], "the node, and its database, is the one that was opened at the start")
 	eventually(t, func() bool { return statusOf(t, n)["configurations"] == 1.0 }, "old configurations are let go")
 }
 
-// unread notes the requests that a new connection ended under. At a reload
-// Caddy opens its ports anew beside the old listeners; what the kernel had
-// queued at those, and no server has seen, it resets. Clients try such a request
-// again, browsers and proxies by themselves. The node must not have read it.
+// unread notes the requests whose connection ended before the node read them.
+// A reload has Caddy open its ports anew beside the old ones: what the kernel had
+// queued there, and no server has seen, it resets; and a connection that is kept
+// alive is closed while idle, which may cross with the next request on it. Clients
+// try such requests again. The node must not have read them.
 type unread struct {
 	mu    sync.Mutex
 	marks []string
+	errs  []error
 }
 
 func (u *unread) note(mark string, err error) error {
@@ -138,6 +140,7 @@ func (u *unread) note(mark string, err error) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.marks = append(u.marks, mark)
+	u.errs = append(u.errs, err)
 	return nil
 }
 

@@ -30,7 +30,9 @@ func TestSampleConfigurations(t *testing.T) {
 			require.NoError(t, os.WriteFile(n.Path("Caddyfile"), text, 0o600)) // just as it stands
 			adapted := n.MustRun("adapt", "--config", n.Path("Caddyfile"), "--adapter", "caddyfile")
 			requireFiltered(t, []byte(adapted))
-			r := n.Run("validate", "--config", n.Path("Caddyfile"), "--adapter", "caddyfile")
+			// Provisioning opens log files: here those below a folder of the test's own.
+			require.NoError(t, os.WriteFile(n.Path("Caddyfile.here"), []byte(strings.ReplaceAll(string(text), "/var/log/oose", n.Path("log"))), 0o600))
+			r := n.Run("validate", "--config", n.Path("Caddyfile.here"), "--adapter", "caddyfile")
 			require.Zero(t, r.Code, r.Out+r.Err)
 			r = n.Run("fmt", "--diff", n.Path("Caddyfile"))
 			require.Zero(t, r.Code, "formatted as oose fmt does:\n%s%s", r.Out, r.Err)

@@ -44,20 +44,25 @@ func (v *Volume) attach(ctx context.Context, adopt bool) error {
 	}
 	cfg := v.cfg.Load()
 	opts := disk.Options{Name: v.name, KnownID: v.ID(), Mount: cfg.Mount, Adopt: adopt, Claim: cfg.Claim, Hook: v.hook}
-	root, err := through(ctx, v.readTests, v.tune.readTest,
-		func() (*disk.Root, error) { return disk.Attach(v.root, opts) },
-		func(late *disk.Root, _ error) {
-			if late != nil {
-				late.Close()
-			}
-		})
+	var space disk.Space
+	var spaceErr error
+	root, err := through(ctx, v.readTests, v.tune.readTest, func() (*disk.Root, error) {
+		root, err := disk.Attach(v.root, opts)
+		if err == nil {
+			space, spaceErr = root.Space()
+		}
+		return root, err
+	}, func(late *disk.Root, _ error) {
+		if late != nil {
+			late.Close()
+		}
+	})
 	if err != nil {
 		v.condition.change(func(f *facts) { f.offline = err.Error() })
 		return err
 	}
 	id := root.Marker().ID
 	v.id.Store(&id)
-	space, spaceErr := root.Space()
 	v.scans.begin()
 	v.disk.Store(root)
 	v.condition.change(func(f *facts) {

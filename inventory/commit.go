@@ -158,7 +158,7 @@ func (v *Volume) unrecord(ctx context.Context, c Clone) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	if _, err := v.engine.Update(ctx, record.Inventory, c.Hash.String(), record.Condition{}, record.Change{Member: v.ID(), Delete: true}); err != nil {
+	if _, err := v.engine.Update(ctx, record.Inventory, c.Hash.String(), record.Condition{}, record.Change{Member: c.Store, Delete: true}); err != nil {
 		return err
 	}
 	v.clones.Add(-1)

@@ -107,7 +107,7 @@ func TestCrashAtEachStep(t *testing.T) {
 		require.Equal(t, h, again.Hash)
 		require.Len(t, b.files(disk.Content), 1)
 	}
-	require.Equal(t, "space create preallocate write sync stat stat stat mkdir syncdir mkdir syncdir rename syncdir record remove",
+	require.Equal(t, "space create preallocate write sync mkdir syncdir mkdir syncdir rename syncdir record remove",
 		fmt.Sprint(join(steps)))
 }
 

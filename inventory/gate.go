@@ -30,6 +30,11 @@ func (g *gate) drain(limit time.Duration) int {
 	for i := range cap(g.places) {
 		select {
 		case g.places <- struct{}{}:
+			continue
+		default:
+		}
+		select {
+		case g.places <- struct{}{}:
 		case <-timer.C:
 			return cap(g.places) - i
 		}

@@ -44,6 +44,7 @@ type bench struct {
 // disk answers, and short where a test hangs one.
 func quick() *tuning {
 	t := defaultTuning()
+	t.open, t.readTest, t.writeTest = time.Minute, time.Minute, time.Minute
 	t.readEvery, t.writeEvery = 20*time.Millisecond, 20*time.Millisecond
 	t.suspectFor = 0
 	return t
@@ -104,7 +105,7 @@ func (b *bench) run() {
 
 func (b *bench) eventually(what string, ok func() bool) {
 	b.t.Helper()
-	require.Eventually(b.t, ok, 20*time.Second, 5*time.Millisecond, what)
+	require.Eventually(b.t, ok, time.Minute, 5*time.Millisecond, what)
 }
 
 func (b *bench) put(data []byte, ext string) Clone {

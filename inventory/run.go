@@ -23,17 +23,9 @@ func (v *Volume) Run(ctx context.Context) error {
 		return v.fail("running", ErrOffline)
 	}
 	defer release()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := v.untilClosed(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer cancel()
-		select {
-		case <-v.stop:
-		case <-ctx.Done():
-		}
-		return nil
-	})
 	g.Go(func() error { return v.every(ctx, v.tune.readEvery, v.kick, v.testRead) })
 	g.Go(func() error { return v.every(ctx, v.tune.writeEvery, nil, v.testWrite) })
 	g.Go(func() error { return v.obeyRemovals(ctx) })

@@ -66,6 +66,7 @@ type scan struct {
 	files, size, hashed, read                             atomic.Int64
 	appeared, vanished, changed, failed, dropped, doubles atomic.Int64
 	foreign, errors                                       atomic.Int64
+	unread                                                atomic.Bool // some clones were recorded on the operator's word and not read since
 
 	mu       sync.Mutex
 	reported time.Time
@@ -85,6 +86,8 @@ func (v *Volume) scan(ctx context.Context, opts ScanOptions, progress func(ScanP
 		return ScanResult{}, v.fail("scanning", ErrOffline)
 	}
 	defer release()
+	ctx, cancel := v.untilClosed(ctx)
+	defer cancel()
 	ctx, done, err := v.scans.turn(ctx, background)
 	if err != nil {
 		return ScanResult{}, v.fail("scanning", err)
@@ -102,7 +105,7 @@ func (v *Volume) scan(ctx context.Context, opts ScanOptions, progress func(ScanP
 	}
 	done(&result)
 	v.log.Info("store scanned", zap.Any("result", result))
-	if opts.Trust {
+	if s.unread.Load() {
 		v.scans.wantVerified()
 	}
 	return result, nil

@@ -240,7 +240,7 @@ func TestScanObeysRemovals(t *testing.T) {
 	require.Empty(t, b.files(disk.Content))
 
 	// What is put there after the removal is meant to be there.
-	require.Eventually(t, func() bool { return b.clock.Wall().UnixMilli() > r.Finished }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.clock.Wall().UnixMilli() > r.Finished }, time.Minute, time.Millisecond)
 	b.plant([]byte("orphan"), "mp4", false)
 	require.EqualValues(t, 1, b.scanAll().Appeared)
 	_, ok := b.holds(orphan.Hash)

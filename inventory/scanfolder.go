@@ -184,6 +184,9 @@ func (s *scan) compare(ctx context.Context, same []disk.Found, c Clone, have boo
 		if have && f.Ext == c.Ext && f.Deep == c.Deep {
 			chosen, matched = i, true
 			if f.Info.Size == c.Size && f.Info.Mtime == c.Mtime {
+				if c.Verified == 0 {
+					s.unread.Store(true)
+				}
 				s.doubles.Add(int64(len(same) - 1))
 				return nil
 			}
@@ -250,6 +253,7 @@ func (s *scan) trust(ctx context.Context, c Clone, info disk.Info) error {
 	if err := v.write(context.WithoutCancel(ctx), c, Clone{}, false); err != nil {
 		return err
 	}
+	s.unread.Store(true)
 	s.appeared.Add(1)
 	return nil
 }

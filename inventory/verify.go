@@ -152,8 +152,11 @@ func (v *Volume) settle(ctx context.Context, lock *hashLock, root *disk.Root, c,
 		there, err := held(ctx, lock, v.back, v.tune.open, func() (disk.Info, error) {
 			return root.Stat(disk.ClonePath(old.Hash, old.Ext, old.Deep))
 		})
-		if err == nil && there.Size == old.Size && there.Mtime == old.Mtime {
+		switch {
+		case err == nil && there.Size == old.Size && there.Mtime == old.Mtime:
 			return duplicate, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return 0, v.judge(err) // nothing is known of that file, and the lock may be lost
 		}
 	}
 	if !have {
@@ -164,7 +167,7 @@ func (v *Volume) settle(ctx context.Context, lock *hashLock, root *disk.Root, c,
 		if keptSince(info) <= removed {
 			return dropped, v.unlink(ctx, lock, root, rel)
 		}
-		old = Clone{Hash: c.Hash, Store: v.ID(), Stored: result.VerifiedAt, Kept: keptSince(info)}
+		old = Clone{Hash: c.Hash, Store: root.Marker().ID, Stored: result.VerifiedAt, Kept: keptSince(info)}
 	}
 	size := old.Size
 	old.Ext, old.Deep, old.Size, old.Mtime, old.Verified = c.Ext, c.Deep, info.Size, info.Mtime, result.VerifiedAt

@@ -34,6 +34,8 @@ func (v *Volume) VerifyAll(ctx context.Context, force bool, progress func(ScanPr
 		return VerifyResult{}, v.fail("verifying", ErrOffline)
 	}
 	defer release()
+	ctx, cancel := v.untilClosed(ctx)
+	defer cancel()
 	result, err := v.verifyAll(ctx, nil, force, progress)
 	if err != nil {
 		return result, v.fail("verifying", err)
@@ -55,6 +57,7 @@ func (v *Volume) verifyAll(ctx context.Context, only func(Clone) bool, force boo
 	t := &tally{report: progress}
 	t.total.Store(v.clones.Load())
 	records := &cursor{v: v}
+	caller := ctx
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.SetLimit(v.cfg.Load().ScanWorkers)
 	var err error
@@ -76,6 +79,9 @@ func (v *Volume) verifyAll(ctx context.Context, only func(Clone) bool, force boo
 		})
 	}
 	err = errors.Join(err, workers.Wait())
+	if err == nil {
+		err = caller.Err() // it ended between two clones
+	}
 	t.progress(true)
 	t.mu.Lock()
 	defer t.mu.Unlock()

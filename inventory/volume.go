@@ -103,8 +103,9 @@ type Volume struct {
 	users     atomic.Int64
 	own       atomic.Int64 // users that are the volume's own work
 	closing   atomic.Bool
-	idle      chan struct{} // a sign that the last user left while closing
-	stop      chan struct{} // closed by Close
+	idle      chan struct{}   // a sign that the last user left while closing
+	life      context.Context // ended by Close
+	end       context.CancelFunc
 	release   func()
 	stopWatch func()
 }
@@ -122,8 +123,9 @@ func OpenVolume(cfg VolumeConfig, e record.Engine, clock *record.Clock, log *zap
 		reads: newGate(readPlaces), writes: newGate(writePlaces), back: newGate(backPlaces), readTests: newGate(1), writeTests: newGate(1),
 		attaching: make(chan struct{}, 1), locks: newStripes(),
 		changed: newBacklog(), removals: newBacklog(), scans: newScans(), kick: make(chan struct{}, 1),
-		idle: make(chan struct{}, 1), stop: make(chan struct{}),
+		idle: make(chan struct{}, 1),
 	}
+	v.life, v.end = context.WithCancel(context.Background())
 	v.release = v.leave
 	v.cfg.Store(&cfg)
 	v.id.Store(&cfg.KnownID)
@@ -259,30 +261,72 @@ func (v *Volume) leave() {
 	}
 }
 
-// Close refuses new users, has Run end, waits for the users there are, and
-// lets go of the root.
+// Close refuses new users, has Run and scans end, waits for the users there
+// are, and lets go of the root. It leaves behind what a disk that hangs does
+// not let go of.
 func (v *Volume) Close() error {
 	if v.closing.Swap(true) {
 		return nil
 	}
-	close(v.stop)
-	for v.users.Load() > 0 {
-		<-v.idle
-	}
+	v.end()
+	left := v.awaitUsers()
 	v.stopWatch()
-	stuck := 0
+	stuck, until := 0, time.Now().Add(v.tune.closing)
 	for _, g := range []*gate{v.reads, v.writes, v.back, v.readTests, v.writeTests} {
-		stuck += g.drain(v.tune.closing)
+		stuck += g.drain(time.Until(until))
 	}
 	var err error
-	if stuck > 0 {
-		err = fmt.Errorf("closing store %s: %w: %d operations are still with it", v.name, errNoAnswer, stuck)
+	if left > 0 || stuck > 0 {
+		err = fmt.Errorf("closing store %s: %w: %d users and %d operations are still with it", v.name, errNoAnswer, left, stuck)
 	}
 	if root := v.disk.Swap(nil); root != nil {
 		err = errors.Join(err, root.Close())
 	}
 	v.condition.change(func(f *facts) { f.offline = "closed" })
 	return err
+}
+
+// awaitUsers waits for the users there are as long as the disk answers. Those
+// of a disk that hangs may hang as well: it returns how many it left behind.
+func (v *Volume) awaitUsers() int64 {
+	ticker := time.NewTicker(v.tune.readEvery)
+	defer ticker.Stop()
+	answered := time.Now()
+	for {
+		users := v.users.Load()
+		if users <= 0 {
+			return 0
+		}
+		select {
+		case <-v.idle:
+		case <-ticker.C:
+			if v.answers() {
+				answered = time.Now()
+			} else if time.Since(answered) >= v.tune.closing {
+				return users
+			}
+		}
+	}
+}
+
+// answers tells whether the disk answers, be it with an error.
+func (v *Volume) answers() bool {
+	root := v.disk.Load()
+	if root == nil {
+		return true // operations on what was let go of end by themselves
+	}
+	err := do(context.Background(), v.readTests, v.tune.readTest, func() error { return root.Present(false) }, nil)
+	return !errors.Is(err, errNoAnswer) && !errors.Is(err, errBusy)
+}
+
+// untilClosed returns a context that also ends when the volume is closed.
+func (v *Volume) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(v.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // look has Run test the disk now.

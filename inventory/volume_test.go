@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -135,20 +136,18 @@ func TestRootThatVanishesAndComesBack(t *testing.T) {
 
 func TestHungDiskStopsNothingElse(t *testing.T) {
 	f := &faults{}
-	b := openBench(t, func(c *VolumeConfig) {
-		c.hook = f.hook
-		c.tuning.open, c.tuning.readTest = 50*time.Millisecond, 50*time.Millisecond
-	})
+	b := openBench(t, func(c *VolumeConfig) { c.hook = f.hook })
 	well := openBenchOn(t, b.engine, b.clock, func(c *VolumeConfig) { c.Name = "om102" })
 	c, other := b.put([]byte("abc"), "mp4"), well.put([]byte("xyz"), "mp4")
 	release := f.hang("open", "create", "present", "stat", "space")
 	defer release()
+	b.tune.open, b.tune.readTest = 50*time.Millisecond, 50*time.Millisecond
 
 	began := time.Now()
 	_, err := b.Open(t.Context(), c)
 	require.ErrorIs(t, err, ErrOffline)
 	require.ErrorContains(t, err, "does not answer")
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), time.Minute)
 	require.Equal(t, Offline, b.Status().State)
 	require.False(t, b.Readable())
 	_, err = b.Create(t.Context(), 1)
@@ -161,6 +160,7 @@ func TestHungDiskStopsNothingElse(t *testing.T) {
 	require.NoError(t, file.Close())
 
 	release()
+	b.tune.open, b.tune.readTest = time.Minute, time.Minute
 	b.eventually("online again", func() bool { b.testRead(t.Context()); return b.Readable() })
 	file, err = b.Open(t.Context(), c)
 	require.NoError(t, err)
@@ -169,11 +169,9 @@ func TestHungDiskStopsNothingElse(t *testing.T) {
 
 func TestCreateThatHangsLeavesNothing(t *testing.T) {
 	f := &faults{}
-	b := openBench(t, func(c *VolumeConfig) {
-		c.hook = f.hook
-		c.tuning.open = 50 * time.Millisecond
-	})
+	b := openBench(t, func(c *VolumeConfig) { c.hook = f.hook })
 	release := f.hang("create")
+	b.tune.open = 50 * time.Millisecond
 	_, err := b.Create(t.Context(), 1)
 	require.ErrorIs(t, err, ErrOffline)
 	release()
@@ -182,21 +180,30 @@ func TestCreateThatHangsLeavesNothing(t *testing.T) {
 
 func TestCommitThatHangsKeepsItsLock(t *testing.T) {
 	f := &faults{}
-	b := openBench(t, func(c *VolumeConfig) {
-		c.hook = f.hook
-		c.tuning.sync = 50 * time.Millisecond
+	var b *bench
+	var armed atomic.Bool
+	b = openBench(t, func(c *VolumeConfig) {
+		c.hook = func(op, rel string) error {
+			if op == "sync" && armed.Load() {
+				b.tune.sync = 50 * time.Millisecond // for what follows
+			}
+			return f.hook(op, rel)
+		}
 	})
 	data := []byte("abc")
 	h := hashOf(t, content.SHA1, data)
 	release := f.hang("rename")
+	armed.Store(true)
 	_, err := b.Put(t.Context(), h, "mp4", bytes.NewReader(data), 3)
 	require.ErrorIs(t, err, ErrOffline)
 	_, err = b.hold(t.Context(), h, time.Millisecond)
 	require.ErrorIs(t, err, ErrOffline)
 	release()
-	lock, err := b.hold(t.Context(), h, 10*time.Second)
+	lock, err := b.hold(t.Context(), h, time.Minute)
 	require.NoError(t, err, "the late operation gave it back")
 	lock.release()
+	armed.Store(false)
+	b.tune.sync = time.Minute
 	b.testRead(t.Context())
 	b.scanAll()
 	b.put(data, "mp4")

@@ -193,17 +193,15 @@ func (t *Temp) discard() {
 	}
 	t.over = true
 	file, root, rel, release, v := t.file, t.root, t.rel, t.release, t.v
+	// A disk that hangs does not keep the volume from being closed.
+	defer release()
 	err := do(context.Background(), v.writes, v.tune.open, func() error {
-		defer release()
 		err := root.Remove(rel)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil // it was moved into place
 		}
 		return errors.Join(file.Close(), err)
 	}, nil)
-	if errors.Is(err, errBusy) {
-		release()
-	}
 	if err != nil {
 		v.log.Warn("removing a temporary file", zap.String("file", rel), zap.Error(v.judge(err)))
 	}
@@ -213,15 +211,17 @@ func (t *Temp) discard() {
 // written the caller has checked, and records it. Where the store holds the
 // content already, soundly by size and time, that clone stays and only its kept
 // time is renewed; else the temporary file replaces it. Once begun it does not
-// end with ctx. After an error nothing is left of the upload. Errors: those of
+// end with ctx. After an error nothing is left of the upload; where only the
+// record failed, whether it was written is unknown, and the whole clone stays
+// for the next scan. Errors: those of
 // Create, ErrBlocked, and those of the engine.
 func (t *Temp) Commit(ctx context.Context, h content.Hash, ext string) (Clone, error) {
 	t.mu.Lock()
 	defer t.unlock()
+	defer t.discard()
 	if t.over || t.failed != nil {
 		return Clone{}, t.v.fail("storing", errors.Join(errTempOver, t.failed))
 	}
-	defer t.discard()
 	if e, err := content.ParseExt(ext); err != nil || e != ext || h.IsZero() {
 		return Clone{}, t.v.fail("storing", errors.Join(content.ErrInvalidExt, err))
 	}

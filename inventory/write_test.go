@@ -174,7 +174,7 @@ func TestWriteOrder(t *testing.T) {
 	b.put(make([]byte, 1<<20), "mp4")
 	require.Equal(t, []string{
 		"space", "create", "preallocate", "write", "write", "sync",
-		"stat", "stat", "stat", "mkdir", "syncdir", "mkdir", "syncdir", // content/ab and content/ab/cd, each made durable
+		"mkdir", "syncdir", "mkdir", "syncdir", // content/ab and content/ab/cd, each made durable
 		"rename", "syncdir", "record",
 		"remove", // of the temporary file, which is gone
 	}, f.steps())

@@ -20,7 +20,7 @@ type folder struct {
 }
 
 // settledAfter is how long a file system may give two changes the same time.
-const settledAfter = 100 * time.Millisecond
+const settledAfter = 30 * time.Millisecond
 
 // settle syncs the folder where it may have changed since that was last done.
 func (f *folder) settle() error {

@@ -49,7 +49,7 @@ func init() {
 }
 
 const (
-	fullSize    = "90m"
+	fullSize    = "120m"
 	fullFloor   = 32 << 20
 	fullBallast = 12 << 20
 )

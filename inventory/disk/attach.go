@@ -123,15 +123,17 @@ func take(path string, lock *os.File, o Options) (*Root, error) {
 // read-only file system is left as it is.
 func (r *Root) prepare() error {
 	err := func() error {
+		// First what dead processes left: on a full disk, that is the room for
+		// what follows.
+		if err := r.sweepTemp(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		for _, dir := range []string{Content, Temp, Quarantine, Cache} {
 			if err := r.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("making %s: %w", dir, err)
 			}
 		}
-		if err := r.SyncDir("."); err != nil {
-			return err
-		}
-		return r.sweepTemp()
+		return r.SyncDir(".")
 	}()
 	if FaultOf(err) == ReadOnly || FaultOf(err) == Full {
 		return nil
@@ -154,12 +156,24 @@ func (r *Root) sweepTemp() error {
 	return nil
 }
 
-// makeRoot makes a new store's folder durably, so far as its parents allow.
+// makeRoot makes a new store's folder, and those above it that are missing, durably.
 func makeRoot(path string) error {
+	var missing []string // the innermost first
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		missing = append(missing, dir)
+	}
 	if err := os.MkdirAll(path, dirPerm); err != nil {
 		return err
 	}
-	return syncPath(filepath.Dir(path))
+	for _, dir := range missing {
+		if err := syncPath(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close lets go of the root. Operations under way may finish.

@@ -1,34 +1,64 @@
 package disk
 
 import (
+	"encoding/hex"
 	"errors"
 	"io/fs"
+	"sync/atomic"
 )
 
-// MakeParents makes the folders of a path that are missing, each durably, the
-// outermost first.
+// MakeParents makes the folders of a path durably, the outermost first. That a
+// folder is there does not say that it will be after a power failure: who made
+// it may not have synced it yet, or have died before.
 func (r *Root) MakeParents(rel string) error {
-	dirs := parents(rel)
-	first := len(dirs)
-	for first > 0 {
-		_, err := r.Stat(dirs[first-1])
-		if err == nil {
-			break
+	for _, dir := range parents(rel) {
+		if dir == Content || r.durable.has(dir) {
+			continue // content is synced with the root's other folders
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		first--
-	}
-	for _, dir := range dirs[first:] {
-		// Somebody who made it at the same time may not have synced it yet, so
-		// that is done in either case.
 		if err := r.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		if err := r.SyncDir(DirOf(dir)); err != nil {
 			return err
 		}
+		r.durable.add(dir)
 	}
 	return nil
+}
+
+// durable remembers the folders content/<ab> and content/<ab>/<cd> whose names
+// this process has synced.
+type durable [(pairs + pairs*pairs) / 32]atomic.Uint32
+
+// pairs is how many names of two hex digits there are.
+const pairs = 256
+
+func (d *durable) has(dir string) bool {
+	i, ok := bitOf(dir)
+	return ok && d[i/32].Load()&(1<<(i%32)) != 0
+}
+
+func (d *durable) add(dir string) {
+	if i, ok := bitOf(dir); ok {
+		d[i/32].Or(1 << (i % 32))
+	}
+}
+
+// bitOf numbers the folders that are remembered.
+func bitOf(dir string) (int, bool) {
+	const ab, cd = len(Content) + 1, len(Content) + 4
+	if len(dir) < ab || dir[:ab] != Content+"/" {
+		return 0, false
+	}
+	var b [2]byte
+	switch len(dir) {
+	case ab + 2:
+		_, err := hex.Decode(b[:1], []byte(dir[ab:]))
+		return int(b[0]), err == nil
+	case cd + 2:
+		_, err := hex.Decode(b[:1], []byte(dir[ab:ab+2]))
+		_, err2 := hex.Decode(b[1:], []byte(dir[cd:]))
+		return pairs + int(b[0])*pairs + int(b[1]), err == nil && err2 == nil
+	}
+	return 0, false
 }

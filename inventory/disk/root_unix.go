@@ -25,6 +25,8 @@ type Root struct {
 	marker Marker
 	hook   Hook
 
+	durable durable
+
 	dir  *os.File
 	conn syscall.RawConn // keeps dir open while an operation uses it
 }

@@ -22,6 +22,8 @@ type Root struct {
 	lock   *os.File // the marker
 	marker Marker
 	hook   Hook
+
+	durable durable
 }
 
 func open(path string) (*Root, error) {
