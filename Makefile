@@ -1,8 +1,10 @@
 # The targets that people and CI call. `make help` lists them.
 GO       ?= go
-# xcaddy's flags: without the databases that only a CA of one's own might want,
-# and so that its builds and ours share Go's cache.
-RELEASE  := -trimpath -ldflags '-w -s' -tags nobadger,nomysql,nopgx
+# How the server is built for release, as xcaddy does: without the databases that
+# only a CA of one's own might want. Vet and the linter use the same flags, so
+# that all of them share what Go compiled.
+LEAN     := -trimpath -tags=nobadger,nomysql,nopgx
+RELEASE  := $(LEAN) -ldflags '-w -s'
 BUILD    := $(CURDIR)/build
 # A test that hangs shall say where, not run into the limit of whoever started it.
 TIMEOUT  ?= 15m
@@ -33,18 +35,18 @@ integration/sdk/node_modules/.package-lock.json: integration/sdk/package.json in
 	@touch $@
 
 vet: ## go vet, for all packages and their tests
-	$(GO) vet ./...
+	$(GO) vet $(LEAN) ./...
 	$(GO) -C tools/xcaddy vet ./...
 
 lint: ## staticcheck and gofmt
 	$(GO) -C tools/lint build -o $(BUILD)/tools/ tool
-	$(BUILD)/tools/staticcheck ./...
+	GOFLAGS="$(GOFLAGS) $(LEAN)" $(BUILD)/tools/staticcheck ./...
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted"; exit 1; fi
 
 cross: ## build for macOS and Windows
-	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o $(BUILD)/darwin/ ./cmd/oose
-	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) build -o $(BUILD)/windows/ ./cmd/oose
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build $(RELEASE) -o $(BUILD)/darwin/ ./cmd/oose
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) build $(RELEASE) -o $(BUILD)/windows/ ./cmd/oose
 
 xcaddy: ## build with xcaddy what xcaddy.json says, and look for our modules in it
 	$(GO) -C tools/xcaddy run . $(CURDIR)/xcaddy.json $(BUILD)/xcaddy

@@ -214,6 +214,26 @@ func TestAdminSocketAndJSON(t *testing.T) {
 	require.Contains(t, n.MustRun("inventory", "--address", socket, "disk2"), put.Hash)
 }
 
+// TestRetrieveReachesNoAdminEndpoint: who may fetch from private addresses may
+// not read or change the configuration.
+func TestRetrieveReachesNoAdminEndpoint(t *testing.T) {
+	t.Parallel()
+	// The node knows its usual endpoint, and not that a configuration has another.
+	n := Start(t, Config{Oose: "content {\n retrieve_private\n }"}, WithEnv("CADDY_ADMIN=127.0.0.1:1"))
+	a := n.Login()
+	for _, request := range []map[string]any{
+		{"url": n.AdminURL("/config/")},
+		{"url": n.AdminURL("/config/"), "headers": map[string]string{"Sec-Fetch-Mode": "cors", "sec-fetch-mode": "navigate"}},
+		{"url": n.AdminURL("/stop"), "method": "POST"},
+		{"url": strings.Replace(n.AdminURL("/oose/users/mallory"), "127.0.0.1", "localhost", 1), "method": "PUT", "body": `{"password":"x"}`},
+	} {
+		res, text := a.Post("/content/retrieve", map[string]any{"request": request, "extension": "json"})
+		require.Contains(t, []int{http.StatusForbidden, http.StatusBadGateway}, res.StatusCode, "%s: %s", request, text)
+	}
+	require.NotContains(t, n.MustRun("user", "list", "--address", n.Expand("127.0.0.1:$ADMIN")), "mallory")
+	require.Empty(t, filesIn(t, n.Path("disk1", "content")))
+}
+
 // TestCommandsRefuse: a command that can't do what it is told says why, and
 // tells it by its exit status.
 func TestCommandsRefuse(t *testing.T) {

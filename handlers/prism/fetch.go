@@ -102,7 +102,13 @@ func (h *Handler) fetch(ctx context.Context, r *http.Request, idle time.Duration
 	if !follow {
 		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
-	resp, err = client.Do(r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	if h.set.RetrievePrivate {
+		// Caddy's admin endpoints refuse this mode, also those of other machines
+		// and at other ports than the usual: who may fetch must not configure.
+		r.Header.Set("Sec-Fetch-Mode", "no-cors")
+	}
+	resp, err = client.Do(r)
 	if err != nil {
 		err = causeOf(ctx, err)
 		release()
