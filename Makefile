@@ -17,10 +17,10 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
 
 build: ## build the server into ./build/oose
-	$(GO) build $(RELEASE) -o $(BUILD)/ ./cmd/oose
+	CGO_ENABLED=0 $(GO) build $(RELEASE) -o $(BUILD)/ ./cmd/oose
 
 install: ## install the server into Go's bin folder
-	$(GO) install $(RELEASE) ./cmd/oose
+	CGO_ENABLED=0 $(GO) install $(RELEASE) ./cmd/oose
 
 test: needs sdk vet ## all tests, with the race detector; installs what they need, or says what is missing
 	$(GO) test $(TESTFLAGS) ./...
@@ -38,7 +38,7 @@ vet: ## go vet, for all packages and their tests
 	$(GO) vet $(LEAN) ./...
 	$(GO) -C tools/xcaddy vet ./...
 
-lint: ## staticcheck and gofmt
+lint: ## staticcheck, gofmt, and whether go.mod is tidy
 	$(GO) -C tools/lint build -o $(BUILD)/tools/ tool
 	GOFLAGS="$(GOFLAGS) $(LEAN)" $(BUILD)/tools/staticcheck ./...
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
