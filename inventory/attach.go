@@ -31,6 +31,10 @@ func (v *Volume) Adopt(ctx context.Context) error {
 	return nil
 }
 
+// Tried is closed when the volume, which runs, has tried for the first time to
+// take its root: until then it is offline whatever the disk.
+func (v *Volume) Tried() <-chan struct{} { return v.tried }
+
 // attach takes the root, where the volume does not hold it yet.
 func (v *Volume) attach(ctx context.Context, adopt bool) error {
 	select {
@@ -94,6 +98,7 @@ func (v *Volume) detach(root *disk.Root, reason error) {
 // testRead looks whether the root is still there and answers a real read. It
 // takes the root where the volume does not hold it.
 func (v *Volume) testRead(ctx context.Context) {
+	defer v.triedOnce.Do(func() { close(v.tried) })
 	root := v.disk.Load()
 	if root == nil {
 		// Its outcome stands in the condition.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -90,6 +91,8 @@ type Volume struct {
 	// One gate for each kind of work, so that none starves another.
 	reads, writes, back, readTests, writeTests *gate
 	attaching                                  chan struct{} // a place for who attaches or detaches
+	tried                                      chan struct{} // ends with the first try to take the root
+	triedOnce                                  sync.Once
 	locks                                      *stripes
 
 	changed  *backlog // clones that were found changed
@@ -121,7 +124,7 @@ func OpenVolume(cfg VolumeConfig, e record.Engine, clock *record.Clock, log *zap
 		name: cfg.Name, root: cfg.Root, engine: e, clock: clock, log: log.With(zap.String("store", cfg.Name)),
 		tune: cfg.tuning, hook: cfg.hook,
 		reads: newGate(readPlaces), writes: newGate(writePlaces), back: newGate(backPlaces), readTests: newGate(1), writeTests: newGate(1),
-		attaching: make(chan struct{}, 1), locks: newStripes(),
+		attaching: make(chan struct{}, 1), tried: make(chan struct{}), locks: newStripes(),
 		changed: newBacklog(), removals: newBacklog(), scans: newScans(), kick: make(chan struct{}, 1),
 		idle: make(chan struct{}, 1),
 	}

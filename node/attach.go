@@ -110,6 +110,9 @@ func (n *Node) Attach(spec Spec) (*Attachment, error) {
 	}
 	a.holders.Store(1)
 	n.enthrone(a)
+	if !spec.Late {
+		n.settle(a)
+	}
 	return a, nil
 }
 

@@ -57,7 +57,8 @@ type Node struct {
 	stopEngine   func()
 	stopDomains  []func()
 	closeDomains []func()
-	changed      chan struct{} // the registry has to be told
+	changed      chan struct{}      // the registry has to be told
+	asked        chan chan struct{} // ... and who asks waits for it
 	top          atomic.Pointer[Attachment]
 
 	mu     sync.Mutex    // guards what follows
@@ -87,6 +88,7 @@ func Open(ctx context.Context, cfg Config, log *zap.Logger) (*Node, error) {
 		clock:   record.NewClock(nil),
 		core:    newSwapCore(log.Core()),
 		changed: make(chan struct{}, 1),
+		asked:   make(chan chan struct{}),
 
 		Counters: new(handlers.Counters),
 	}

@@ -19,15 +19,48 @@ func (n *Node) runRegistration(ctx context.Context) error {
 	ticker := time.NewTicker(refresh)
 	defer ticker.Stop()
 	for {
+		var told chan struct{}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-n.changed:
+		case told = <-n.asked:
 		case <-ticker.C:
 		}
 		if a := n.top.Load(); a != nil {
 			n.registerAll(ctx, a)
 		}
+		if told != nil {
+			close(told)
+		}
+	}
+}
+
+// settling bounds how long a configuration's start waits for its disks.
+const settling = 3 * time.Second
+
+// settle waits until the stores of a configuration have tried to take their
+// roots and those that did are available, so that the first request finds them.
+// A disk that hangs is not waited for.
+func (n *Node) settle(a *Attachment) {
+	timer := time.NewTimer(settling)
+	defer timer.Stop()
+	for _, v := range a.held {
+		select {
+		case <-v.Tried():
+		case <-timer.C:
+			return
+		}
+	}
+	told := make(chan struct{})
+	select {
+	case n.asked <- told:
+	case <-timer.C:
+		return
+	}
+	select {
+	case <-told:
+	case <-timer.C:
 	}
 }
 
