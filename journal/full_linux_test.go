@@ -73,7 +73,7 @@ func fullDisk() error {
 	if err := w.expect("written", "refused"); err != nil {
 		return err
 	}
-	if err := fill(filler); err != nil {
+	if err := fill(filler, w); err != nil {
 		return err
 	}
 	for range 3 {
@@ -87,7 +87,7 @@ func fullDisk() error {
 	if err := w.expect("written", "refused"); err != nil {
 		return fmt.Errorf("after room was made: %w", err)
 	}
-	if err := fill(filler); err != nil {
+	if err := fill(filler, w); err != nil {
 		return err
 	}
 	if err := w.kill(); err != nil {
@@ -96,7 +96,7 @@ func fullDisk() error {
 
 	// Full, and killed: the ballast was given back when less than half of the
 	// floor was left, so fill up that as well. Then a start says what is missing.
-	if err := fill(filler); err != nil {
+	if err := fill(filler, nil); err != nil {
 		return err
 	}
 	if w, err = startWriter(dir); err != nil {
@@ -141,15 +141,23 @@ func fileSize(path string) int64 {
 	return info.Size()
 }
 
-// fill takes what is left of the disk.
-func fill(path string) error {
+// fill takes what is left of the disk. Beside a writer it does so in steps of
+// 1 MiB, each after one more word of the writer's: the floor guards against what
+// others write during one batch, and a file system in memory could be filled
+// from above the floor to its end within one.
+func fill(path string, beside *writer) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	block := make([]byte, 64<<10)
-	for len(block) > 0 {
+	for i := 0; len(block) > 0; i++ {
+		if beside != nil && i%16 == 0 {
+			if err := beside.expect(""); err != nil {
+				return err
+			}
+		}
 		if _, err = f.Write(block); errors.Is(err, syscall.ENOSPC) {
 			block = block[:len(block)/2]
 		} else if err != nil {

@@ -131,7 +131,7 @@ func (m *model) reopen(rt *rapid.T) {
 func (m *model) check(*rapid.T) {
 	ctx := context.Background()
 	want, got := records(m, m.memory.Walk(ctx, nil)), records(m, m.journal.Walk(ctx, nil))
-	require.Equal(m.rt, want, got)
+	require.Equal(m.rt, m.lasting(want), m.lasting(got))
 	live := make(map[record.Topic]int64)
 	for _, r := range got {
 		if !r.Deleted {
@@ -148,19 +148,30 @@ func (m *model) check(*rapid.T) {
 	maps.DeleteFunc(counts, func(_ record.Topic, n int64) bool { return n == 0 })
 	require.Equal(m.rt, live, counts)
 	for _, topic := range modelTopics {
-		require.Equal(m.rt, records(m, m.memory.List(ctx, topic, record.ByKey, "a", "")), records(m, m.journal.List(ctx, topic, record.ByKey, "a", "")))
+		require.Equal(m.rt, m.lasting(records(m, m.memory.List(ctx, topic, record.ByKey, "a", ""))),
+			m.lasting(records(m, m.journal.List(ctx, topic, record.ByKey, "a", ""))))
 		for _, key := range []string{"a", "ab", "b"} {
 			want, _ := m.memory.Get(ctx, topic, key)
-			require.Equal(m.rt, m.owns(want), m.owns(m.journal.get(topic, key)))
+			require.Equal(m.rt, m.lasting(m.owns(want)), m.lasting(m.owns(m.journal.get(topic, key))))
 		}
 	}
 	for _, member := range []string{"s", "s1", "t"} {
-		require.Equal(m.rt, records(m, m.memory.List(ctx, record.Inventory, record.ByMember, member, "")),
-			records(m, m.journal.List(ctx, record.Inventory, record.ByMember, member, "")))
+		require.Equal(m.rt, m.lasting(records(m, m.memory.List(ctx, record.Inventory, record.ByMember, member, ""))),
+			m.lasting(records(m, m.journal.List(ctx, record.Inventory, record.ByMember, member, ""))))
 	}
 	// Nothing is left over: a revision for each record, a hint for each that may go.
 	require.Len(m.rt, m.journal.keys("r"), len(got))
 	require.Len(m.rt, m.journal.keys("v"), len(got))
+}
+
+// lasting leaves out tombstones whose week is over. When each goes is an
+// engine's choice, as it may hide an older version for longer, and which of
+// two does depends on the order in which they are looked at.
+func (m *model) lasting(all []record.Record) []record.Record {
+	now := m.wall.time().UnixMilli()
+	return slices.DeleteFunc(slices.Clone(all), func(r record.Record) bool {
+		return r.Deleted && record.Tombstones(r.Topic) && record.TombstoneUntil(r) <= now
+	})
 }
 
 // own gives the two engines' own records one name.

@@ -105,8 +105,7 @@ func (p *pump) commit(ctx context.Context, writers []*writer, h content.Hash, ex
 		select {
 		case <-w.done:
 		case <-ctx.Done():
-			w.fail(ErrStalled)
-			w.left.Store(true)
+			p.leaveCommit(w)
 		}
 		clone, err := w.outcome()
 		if err != nil {
@@ -116,6 +115,17 @@ func (p *pump) commit(ctx context.Context, writers []*writer, h content.Hash, ex
 		clones = append(clones, clone)
 	}
 	return clones
+}
+
+// leaveCommit goes on without a writer whose time is over, unless it has done
+// its work meanwhile: another one may have used the time up.
+func (p *pump) leaveCommit(w *writer) {
+	select {
+	case <-w.done:
+	default:
+		w.fail(ErrStalled)
+		w.left.Store(true)
+	}
 }
 
 func commitTime(size int64) time.Duration {
