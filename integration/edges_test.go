@@ -230,6 +230,8 @@ func TestClientLeavesInTheMiddleOfAnUpload(t *testing.T) {
 	require.NoError(t, err)
 	eventually(t, func() bool { return len(unfinished(t, n.Path("disk1"))) > 0 }, "the upload is being written")
 	leave()
+	// Go's client may wait for a body's Read to end before it gives up.
+	body.CloseWithError(context.Canceled)
 	<-done
 	requireNoTemporaries(t, n)
 	require.Len(t, filesIn(t, n.Path("disk1", "content")), 1, "nothing but what was there")
