@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -32,11 +33,19 @@ type Peer struct {
 	Domain  string    `json:"domain,omitempty"`
 	Zone    string    `json:"zone,omitempty"` // of the tokens that a prism makes
 
-	Free     int64 `json:"free,omitempty"`    // bytes of a store, when it was last registered
-	Total    int64 `json:"total,omitempty"`   // bytes of a store
-	Active   bool  `json:"active"`            // the operator's switch: false takes it out of service
-	Writable bool  `json:"writable"`          // the operator's switch: false keeps new clones away
-	Started  int64 `json:"started,omitempty"` // milliseconds since 1970: when its node started
+	NodeID  string `json:"nodeId,omitempty"`  // of the node that carries it: random, kept in its data folder
+	Cluster string `json:"cluster,omitempty"` // URL at which other nodes reach its node; "": they can't
+	Source  string `json:"source,omitempty"`  // under which its node writes records
+
+	Online   bool        `json:"online,omitempty"`   // a store's disk can be read; its node says so
+	Room     bool        `json:"room,omitempty"`     // a store takes new clones now; its node says so
+	Claimed  record.Time `json:"claimed,omitempty"`  // of a store: when its node took it
+	Complete bool        `json:"complete,omitempty"` // of a store: its node has written its whole inventory itself
+	Free     int64       `json:"free,omitempty"`     // bytes of a store, when it was last registered
+	Total    int64       `json:"total,omitempty"`    // bytes of a store
+	Active   bool        `json:"active"`             // the operator's switch: false takes it out of service
+	Writable bool        `json:"writable"`           // the operator's switch: false keeps new clones away
+	Started  int64       `json:"started,omitempty"`  // milliseconds since 1970: when its node started
 }
 
 // Registry is this node's copy of who the peers are. Its methods can be called
@@ -45,12 +54,16 @@ type Registry struct {
 	engine record.Engine
 	log    *zap.Logger
 	stop   func()
-	loaded atomic.Bool
+	loaded chan struct{} // closed once all registrations were read
+	once   sync.Once
 	view   atomic.Pointer[view]
 	local  sync.Map // id to func() bool: peers of this process, and their health
+	reach  sync.Map // id to *reach: peers elsewhere
+	now    func() time.Time
 
 	mu       sync.Mutex
 	versions map[string][]record.Record // by id: the latest of each source
+	changed  []func()
 }
 
 // view is what the registry answers from; it is never changed.
@@ -66,7 +79,7 @@ func NewRegistry(e record.Engine, log *zap.Logger) *Registry {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	r := &Registry{engine: e, log: log, versions: make(map[string][]record.Record)}
+	r := &Registry{engine: e, log: log, now: time.Now, loaded: make(chan struct{}), versions: make(map[string][]record.Record)}
 	r.view.Store(&view{})
 	r.stop = e.Watch(record.Peer, r.apply)
 	return r
@@ -85,15 +98,49 @@ func (r *Registry) Load(ctx context.Context) error {
 		all = append(all, rec)
 	}
 	r.apply(all)
-	r.loaded.Store(true)
+	r.once.Do(func() { close(r.loaded) })
 	return nil
 }
 
-// Run loads the registry, where Load did not, and returns when ctx ends.
+// Loaded tells whether all registrations were read.
+func (r *Registry) Loaded() bool {
+	select {
+	case <-r.loaded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Await waits until all registrations were read, or ctx ends.
+func (r *Registry) Await(ctx context.Context) error {
+	select {
+	case <-r.loaded:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// again is how long Run waits before it asks an engine again that was away.
+const again = 500 * time.Millisecond
+
+// Run loads the registry, where Load did not, as soon as the engine can be
+// asked, and returns when ctx ends.
 func (r *Registry) Run(ctx context.Context) error {
-	if !r.loaded.Load() {
-		if err := r.Load(ctx); err != nil {
+	ticker := time.NewTicker(again)
+	defer ticker.Stop()
+	for !r.Loaded() {
+		err := r.Load(ctx)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, record.ErrUnavailable) {
 			return err
+		}
+		if err != nil {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
 	<-ctx.Done()
@@ -115,6 +162,17 @@ func (r *Registry) apply(records []record.Record) {
 		}
 	}
 	r.view.Store(r.look())
+	for _, f := range r.changed {
+		f()
+	}
+}
+
+// OnChange has f called whenever what Peers returns may have changed. f must be
+// quick, and must not call the registry.
+func (r *Registry) OnChange(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changed = append(r.changed, f)
 }
 
 // look makes the view of the versions.
@@ -268,15 +326,17 @@ func (r *Registry) Local(id string) bool {
 	return ok
 }
 
-// Available tells whether a peer can be asked now: it is in this process and
-// healthy, and the operator has not switched it off.
+// Available tells whether a peer can be asked now. One of this process is
+// healthy; one elsewhere is registered as online, can be reached and has not
+// just failed to answer. The operator has switched neither off.
 func (r *Registry) Available(id string) bool {
-	health, ok := r.local.Load(id)
-	if !ok {
+	p, registered := r.Lookup(id)
+	if registered && !p.Active {
 		return false
 	}
-	if p, registered := r.Lookup(id); registered && !p.Active {
-		return false
+	health, ok := r.local.Load(id)
+	if !ok {
+		return registered && p.Cluster != "" && (p.Online || p.Kind == peer.Prism) && !r.failing(id)
 	}
 	available, ok := health.(*func() bool)
 	return ok && (*available)()

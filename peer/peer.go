@@ -83,3 +83,16 @@ func (n Name) String() string {
 	}
 	return n.Prism + ":" + n.Store
 }
+
+// MarshalText gives what String does.
+func (n Name) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// UnmarshalText reads what MarshalText gives. Its error is ErrInvalidName.
+func (n *Name) UnmarshalText(b []byte) error {
+	parsed, err := ParseName(string(b))
+	if err != nil {
+		return err
+	}
+	*n = parsed
+	return nil
+}

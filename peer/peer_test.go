@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -55,4 +56,14 @@ func FuzzParseName(f *testing.F) {
 		require.NoError(t, CheckName(name.Label()))
 		require.NotContains(t, name.Label(), ".")
 	})
+}
+
+func TestNameInJSON(t *testing.T) {
+	b, err := json.Marshal(Name{Prism: "prism1", Store: "om101"})
+	require.NoError(t, err)
+	require.Equal(t, `"prism1:om101"`, string(b))
+	var n Name
+	require.NoError(t, json.Unmarshal(b, &n))
+	require.Equal(t, Name{Prism: "prism1", Store: "om101"}, n)
+	require.ErrorIs(t, json.Unmarshal([]byte(`"a:b:c"`), &n), ErrInvalidName)
 }

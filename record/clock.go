@@ -41,8 +41,9 @@ const maxAhead = time.Minute
 // Clock gives hybrid times that only grow. Its methods can be called at the
 // same time.
 type Clock struct {
-	last atomic.Uint64
-	now  func() time.Time
+	last       atomic.Uint64
+	correction atomic.Int64 // nanoseconds
+	machine    func() time.Time
 }
 
 // NewClock returns a clock over the wall clock now, time.Now where it is nil.
@@ -50,17 +51,21 @@ func NewClock(now func() time.Time) *Clock {
 	if now == nil {
 		now = time.Now
 	}
-	return &Clock{now: now}
+	return &Clock{machine: now}
 }
 
-// Wall returns the wall clock's time.
-func (c *Clock) Wall() time.Time { return c.now() }
+// Wall returns the wall clock's time, corrected by what Correct said.
+func (c *Clock) Wall() time.Time { return c.machine().Add(time.Duration(c.correction.Load())) }
+
+// Correct has the wall clock taken for d behind what it should say: nodes agree
+// on the median of their clocks. Times that were given stay in the past.
+func (c *Clock) Correct(d time.Duration) { c.correction.Store(int64(d)) }
 
 // Next returns a time later than all that this clock gave or observed.
 func (c *Clock) Next() Time {
 	for {
 		last := c.last.Load()
-		next := max(uint64(TimeOf(c.now())), last+1)
+		next := max(uint64(TimeOf(c.Wall())), last+1)
 		if c.last.CompareAndSwap(last, next) {
 			return Time(next)
 		}
@@ -70,7 +75,7 @@ func (c *Clock) Next() Time {
 // Observe makes later times of this clock later than t. A stamp that is more
 // than a minute ahead of the wall clock moves nothing; Observe then returns false.
 func (c *Clock) Observe(t Time) bool {
-	if t > TimeOf(c.now().Add(maxAhead)) {
+	if t > TimeOf(c.Wall().Add(maxAhead)) {
 		return false
 	}
 	c.Restore(t)

@@ -93,3 +93,18 @@ func TestClockRace(t *testing.T) {
 		}
 	}
 }
+
+func TestClockCorrected(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	c := NewClock(func() time.Time { return now })
+	before := c.Next()
+	c.Correct(time.Hour)
+	require.Equal(t, now.Add(time.Hour), c.Wall())
+	ahead := c.Next()
+	require.Equal(t, now.Add(time.Hour).UnixMilli(), ahead.Milli())
+	require.True(t, c.Observe(TimeOf(now.Add(time.Hour+30*time.Second))), "a stamp that is near the corrected time")
+	c.Correct(-time.Hour)
+	require.Equal(t, now.Add(-time.Hour), c.Wall())
+	require.Greater(t, c.Next(), ahead, "hybrid times only grow")
+	require.Greater(t, ahead, before)
+}

@@ -117,6 +117,12 @@ func (c Condition) Holds(topic Topic, versions []Record) bool {
 	return true
 }
 
+// Parts tells what the condition asks for: that no version is live, or that the
+// merged one still has a time. It is for engines whose store judges it.
+func (c Condition) Parts() (noneLive, stillThere bool, at Time) {
+	return c.kind == absent, c.kind == unchanged, c.time
+}
+
 // Ack tells how an update was kept.
 type Ack struct {
 	Time     Time   // the hybrid time that its records got
@@ -159,10 +165,30 @@ type Engine interface {
 	// Watch has f called with every committed batch's records of a topic, in
 	// the order of commits, before those updates are acknowledged, until stop
 	// returns. Records that are no longer kept (expired, replaced by an import)
-	// come as tombstones. f must be quick and must not call the engine.
+	// come as tombstones; a tombstone without a source stands for all versions
+	// of its key. A record without a key says that anything of the topic may
+	// have changed unseen: what was made of its records is to be read again.
+	// f must be quick and must not call the engine.
 	Watch(topic Topic, f func([]Record)) (stop func())
 
 	// Walk yields the latest version of every record behind a position, each
 	// source in the order of its revisions.
 	Walk(ctx context.Context, since Position) iter.Seq2[Record, error]
+}
+
+// Importer takes records that other sources wrote: asked for at another node,
+// answered by a store, or read from an export.
+type Importer interface {
+	// Import keeps records with their sources, revisions and times. What is not
+	// newer than what is at hand is left out. They are durable, and every
+	// watcher knows them, when it returns. Errors: ErrInvalid, ErrUnavailable.
+	Import(ctx context.Context, records []Record) error
+}
+
+// Confirmer tells whether what was written is kept elsewhere too.
+type Confirmer interface {
+	// Confirm waits until the write is durable at another node, or at a replica
+	// of the engine, or until ctx ends, and returns the ack with the copies
+	// there are.
+	Confirm(ctx context.Context, ack Ack) Ack
 }

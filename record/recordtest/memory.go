@@ -29,15 +29,22 @@ type Memory struct {
 
 type watcher struct{ f func([]record.Record) }
 
-var _ record.Engine = (*Memory)(nil)
+var (
+	_ record.Engine   = (*Memory)(nil)
+	_ record.Importer = (*Memory)(nil)
+)
 
 // NewMemory returns an empty engine over a clock, a new one where it is nil.
-func NewMemory(clock *record.Clock) *Memory {
+func NewMemory(clock *record.Clock) *Memory { return NewMemoryOf("memory", clock) }
+
+// NewMemoryOf is NewMemory for an engine that writes as this source, one of
+// several in a test.
+func NewMemoryOf(source string, clock *record.Clock) *Memory {
 	if clock == nil {
 		clock = record.NewClock(nil)
 	}
 	return &Memory{
-		source:   "memory",
+		source:   source,
 		clock:    clock,
 		keys:     make(map[record.Topic]map[string][]record.Record),
 		watchers: make(map[record.Topic][]*watcher),
@@ -147,6 +154,26 @@ func (m *Memory) Update(ctx context.Context, topic record.Topic, key string, con
 	ack.Revision = m.head
 	m.tell(topic, written)
 	return ack, nil
+}
+
+// Import is record.Importer's.
+func (m *Memory) Import(ctx context.Context, records []record.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, r := range records {
+		if err := record.CheckRecord(r); err != nil {
+			return err
+		}
+	}
+	m.mu.RLock()
+	err := m.failure
+	m.mu.RUnlock()
+	if err != nil {
+		return err
+	}
+	m.Inject(records...)
+	return nil
 }
 
 // Inject puts versions that other sources wrote, as following them would. One
