@@ -60,7 +60,7 @@ func NewBook(e Engine, minter *Minter, clock *record.Clock, opts Options) *Book 
 	b := &Book{
 		engine: e, minter: minter, clock: clock, log: opts.Logger,
 		cache: record.NewCache[*Purchase](opts.CacheSize),
-		uses:  newUses(e.Source(), clock, opts.Clients),
+		uses:  newUses(e.Source, clock, opts.Clients),
 	}
 	b.load = b.read // bound once: a method value made for each Find would be an allocation
 	b.stop = []func(){
@@ -83,6 +83,10 @@ var countField = []byte(`"count":`)
 
 func (b *Book) purchasesChanged(records []record.Record) {
 	for _, r := range records {
+		if r.Key == "" {
+			b.cache.Clear()
+			continue
+		}
 		b.cache.Invalidate(r.Key)
 		if !r.Deleted && !r.Final && bytes.Contains(r.Value, countField) {
 			b.uses.renew(Token(r.Key))
@@ -242,6 +246,10 @@ func (b *Book) revoke(ctx context.Context, t Token) error {
 	}
 	return nil
 }
+
+// Renewed says that the engine goes on under another identity: what this node
+// wrote of uses before is from now on another's count.
+func (b *Book) Renewed() { b.uses.renewed() }
 
 // Flush forgets what is in memory of purchases, to be read again, and returns
 // about how many there were. Nothing that is kept is lost.

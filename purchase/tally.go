@@ -116,10 +116,28 @@ func (b *Book) renewUses(ctx context.Context) {
 	}
 }
 
+// missed has all counters read again: what others counted may have changed unseen.
+func (u *uses) missed() {
+	for i := range u.shards {
+		shard := &u.shards[i]
+		shard.mu.Lock()
+		shard.stale++
+		for _, n := range shard.counters {
+			n.stale = true
+		}
+		shard.mu.Unlock()
+	}
+}
+
 // changed is told what was written about uses; it is a watcher.
 func (u *uses) changed(records []record.Record) {
+	source := u.source()
 	for _, r := range records {
-		if r.Source == u.source && !r.Deleted {
+		if r.Key == "" {
+			u.missed()
+			continue
+		}
+		if r.Source == source && !r.Deleted {
 			continue
 		}
 		shard := u.shard(Token(r.Key))

@@ -19,7 +19,7 @@ const useShards = 64
 // uses counts what is used of the purchases whose uses are bounded. Purchases
 // without such a bound never come here.
 type uses struct {
-	source  string
+	source  func() string
 	clock   *record.Clock
 	began   time.Time // what durations are counted from, so that a set clock does no harm
 	bound   int64     // clients remembered
@@ -62,7 +62,7 @@ type useValue struct {
 	Clients map[clientKey]int64 `json:"clients,omitempty"` // last request, milliseconds since 1970
 }
 
-func newUses(source string, clock *record.Clock, clients int) *uses {
+func newUses(source func() string, clock *record.Clock, clients int) *uses {
 	u := &uses{
 		source: source, clock: clock, began: clock.Wall(), bound: int64(clients),
 		seed: maphash.MakeSeed(), wake: make(chan struct{}, 1),
@@ -72,6 +72,20 @@ func newUses(source string, clock *record.Clock, clients int) *uses {
 		u.shards[i].renewals = make(map[Token]bool)
 	}
 	return u
+}
+
+// renewed has what this node had written counted as another's.
+func (u *uses) renewed() {
+	for i := range u.shards {
+		shard := &u.shards[i]
+		shard.mu.Lock()
+		shard.stale++
+		for _, n := range shard.counters {
+			n.own, n.others, n.written, n.kept = n.own-n.written, n.others+n.written, 0, 0
+			n.stale = true
+		}
+		shard.mu.Unlock()
+	}
 }
 
 func (u *uses) shard(t Token) *useShard {
@@ -171,7 +185,7 @@ func (b *Book) readUses(ctx context.Context, t Token) (reading, error) {
 	if err != nil {
 		return reading{}, fmt.Errorf("reading the uses of purchase %s: %w", t.Short(), err)
 	}
-	r := reading{clients: make(map[clientKey]int64)}
+	r, source := reading{clients: make(map[clientKey]int64)}, b.uses.source()
 	for _, v := range versions {
 		var value useValue
 		if v.Deleted {
@@ -180,7 +194,7 @@ func (b *Book) readUses(ctx context.Context, t Token) (reading, error) {
 		if err := json.Unmarshal(v.Value, &value); err != nil {
 			return reading{}, fmt.Errorf("reading the uses of purchase %s: %w", t.Short(), err)
 		}
-		if v.Source == b.uses.source {
+		if v.Source == source {
 			r.own, r.expires = value.Count, v.Expires
 		} else {
 			r.others += value.Count
