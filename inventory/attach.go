@@ -68,6 +68,7 @@ func (v *Volume) attach(ctx context.Context, adopt bool) error {
 	id := root.Marker().ID
 	v.id.Store(&id)
 	v.scans.begin()
+	v.media.Add(1)
 	v.disk.Store(root)
 	v.condition.change(func(f *facts) {
 		*f = facts{reserve: f.reserve, space: space}
@@ -81,17 +82,17 @@ func (v *Volume) attach(ctx context.Context, adopt bool) error {
 	return nil
 }
 
-// detach lets go of a root that is not there any more.
-func (v *Volume) detach(root *disk.Root, reason error) {
+// detach lets go of a root.
+func (v *Volume) detach(root *disk.Root, reason string) {
 	v.attaching <- struct{}{}
 	defer func() { <-v.attaching }()
 	if !v.disk.CompareAndSwap(root, nil) {
 		return
 	}
 	v.scans.begin()
-	v.condition.change(func(f *facts) { f.offline = fmt.Sprintf("the root is gone: %v", reason) })
+	v.condition.change(func(f *facts) { f.offline = reason })
 	if err := root.Close(); err != nil {
-		v.log.Warn("closing a root that is gone", zap.Error(err))
+		v.log.Warn("letting go of a root", zap.Error(err))
 	}
 }
 
@@ -121,7 +122,7 @@ func (v *Volume) testRead(ctx context.Context) {
 	case errors.Is(err, errNoAnswer) || errors.Is(err, errBusy):
 		v.noAnswer()
 	case err != nil && gone:
-		v.detach(root, err)
+		v.detach(root, fmt.Sprintf("the root is gone: %v", err))
 	case err != nil:
 		v.condition.change(func(f *facts) { f.unread = fmt.Sprintf("a test read failed: %v", err) })
 	default:

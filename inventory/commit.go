@@ -112,21 +112,29 @@ func (v *Volume) keep(ctx context.Context, h content.Hash) (record.Time, error) 
 	return max(v.clock.Next(), removed+1), err
 }
 
-// lookup returns this store's record of a content.
+// lookup returns what is recorded of a content in this store.
 func (v *Volume) lookup(ctx context.Context, h content.Hash) (Clone, bool, error) {
-	versions, err := v.engine.Get(ctx, record.Inventory, h.String())
-	if err != nil {
+	r, have, err := v.lookupRecord(ctx, h)
+	if err != nil || !have {
 		return Clone{}, false, err
 	}
+	// A record that can't be read is as good as none, and is written anew.
+	c, err := decodeCloneOf(h, r)
+	return c, err == nil, nil
+}
+
+func (v *Volume) lookupRecord(ctx context.Context, h content.Hash) (record.Record, bool, error) {
+	versions, err := v.engine.Get(ctx, record.Inventory, h.String())
+	if err != nil {
+		return record.Record{}, false, err
+	}
 	id := v.ID()
-	for _, r := range record.Members(record.Inventory, versions) {
+	for _, r := range record.Members(record.Inventory, v.whose().counting(versions)) {
 		if r.Member == id {
-			// A record that can't be read is as good as none, and is written anew.
-			c, err := decodeCloneOf(h, r)
-			return c, err == nil, nil
+			return r, true, nil
 		}
 	}
-	return Clone{}, false, nil
+	return record.Record{}, false, nil
 }
 
 // write records a clone, whose hash is locked, in the place of an old one.

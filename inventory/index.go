@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/record"
@@ -25,6 +26,7 @@ type Index struct {
 	engine record.Engine
 	clock  *record.Clock
 	cache  *record.Cache[*Placement]
+	owners atomic.Pointer[Owners]
 	stops  []func()
 }
 
@@ -35,6 +37,10 @@ func NewIndex(e record.Engine, clock *record.Clock, size int) *Index {
 	for _, topic := range []record.Topic{record.Inventory, record.Removal, record.Block} {
 		x.stops = append(x.stops, e.Watch(topic, func(records []record.Record) {
 			for i := range records {
+				if records[i].Key == "" {
+					x.cache.Clear()
+					continue
+				}
 				x.cache.Invalidate(records[i].Key)
 			}
 		}))
@@ -77,7 +83,7 @@ func (x *Index) load(ctx context.Context, h content.Hash, key string) (*Placemen
 	if err != nil {
 		return nil, fmt.Errorf("looking up the clones of %s: %w", key, err)
 	}
-	for _, r := range record.Members(record.Inventory, versions) {
+	for _, r := range record.Members(record.Inventory, x.whose().counting(versions)) {
 		// A record that can't be read says nothing; the store's next scan writes it anew.
 		if c, err := decodeCloneOf(h, r); err == nil && (p.Removed == 0 || c.Kept > p.Removed) {
 			p.Clones = append(p.Clones, c)
@@ -94,7 +100,7 @@ func (x *Index) load(ctx context.Context, h content.Hash, key string) (*Placemen
 // ends at its first error.
 func (x *Index) List(ctx context.Context, store string, after content.Hash) iter.Seq2[Clone, error] {
 	return func(yield func(Clone, error) bool) {
-		for r, err := range members(ctx, x.engine, store, after.String()) {
+		for r, err := range members(ctx, x.engine, x.whose(), store, after.String()) {
 			if err != nil {
 				yield(Clone{}, err)
 				return
@@ -114,12 +120,12 @@ type Totals struct {
 
 // Count adds up a store's clones. It reads all their records.
 func (x *Index) Count(ctx context.Context, store string) (Totals, error) {
-	return count(ctx, x.engine, store)
+	return count(ctx, x.engine, x.whose(), store)
 }
 
-func count(ctx context.Context, e record.Engine, store string) (Totals, error) {
+func count(ctx context.Context, e record.Engine, whose Owners, store string) (Totals, error) {
 	var t Totals
-	for r, err := range members(ctx, e, store, "") {
+	for r, err := range members(ctx, e, whose, store, "") {
 		if err != nil {
 			return Totals{}, err
 		}
@@ -132,11 +138,11 @@ func count(ctx context.Context, e record.Engine, store string) (Totals, error) {
 }
 
 // members yields the merged live records of one store in the order of keys.
-func members(ctx context.Context, e record.Engine, store, after string) iter.Seq2[record.Record, error] {
+func members(ctx context.Context, e record.Engine, whose Owners, store, after string) iter.Seq2[record.Record, error] {
 	return func(yield func(record.Record, error) bool) {
 		var versions []record.Record
 		flush := func() bool {
-			r, ok := record.Merge(record.Inventory, versions)
+			r, ok := record.Merge(record.Inventory, whose.counting(versions))
 			return !ok || yield(r, nil)
 		}
 		for r, err := range e.List(ctx, record.Inventory, record.ByMember, store, after) {

@@ -28,6 +28,7 @@ func (v *Volume) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.every(ctx, v.tune.readEvery, v.kick, v.testRead) })
 	g.Go(func() error { return v.every(ctx, v.tune.writeEvery, nil, v.testWrite) })
+	g.Go(func() error { return v.every(ctx, v.tune.readEvery, nil, v.keepTenure) })
 	g.Go(func() error { return v.obeyRemovals(ctx) })
 	g.Go(func() error { return v.verifyChanged(ctx) })
 	g.Go(func() error { return v.scanOften(ctx) })

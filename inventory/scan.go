@@ -20,6 +20,8 @@ type ScanOptions struct {
 	// Trust records them at once, unread, on the operator's word, and has them
 	// verified in the background afterwards.
 	Trust bool
+
+	rewrite bool // write records of others anew whatever Owner says
 }
 
 // ScanProgress is how far a scan or a verification has come.
@@ -43,6 +45,7 @@ type ScanResult struct {
 	Failed     int64 `json:"failed"`     // files with another digest than their name, quarantined
 	Dropped    int64 `json:"dropped"`    // files that a removal concerns, removed
 	Duplicates int64 `json:"duplicates"` // second files of one content, left alone
+	Rewritten  int64 `json:"rewritten"`  // records of others that were written anew
 	Foreign    int64 `json:"foreign"`    // files and folders that are none of ours, left alone
 	Errors     int64 `json:"errors"`     // files and folders that could not be judged, left alone
 }
@@ -59,14 +62,16 @@ type scan struct {
 	v       *Volume
 	root    *disk.Root
 	opts    ScanOptions
+	source  string          // under which records of others are written anew, "": they are not
 	updates *errgroup.Group // tombstones and trusted files
 	report  func(ScanProgress)
 
 	folders                                               atomic.Int64
 	files, size, hashed, read                             atomic.Int64
 	appeared, vanished, changed, failed, dropped, doubles atomic.Int64
-	foreign, errors                                       atomic.Int64
-	unread                                                atomic.Bool // some clones were recorded on the operator's word and not read since
+	foreign, errors, rewritten                            atomic.Int64
+	unwritten                                             atomic.Int64 // records, or folders of them, that were not
+	unread                                                atomic.Bool  // some clones were recorded on the operator's word and not read since
 
 	mu       sync.Mutex
 	reported time.Time
@@ -88,7 +93,7 @@ func (v *Volume) scan(ctx context.Context, opts ScanOptions, progress func(ScanP
 	defer release()
 	ctx, cancel := v.untilClosed(ctx)
 	defer cancel()
-	ctx, done, err := v.scans.turn(ctx, background)
+	turn, done, err := v.scans.turn(ctx, background)
 	if err != nil {
 		return ScanResult{}, v.fail("scanning", err)
 	}
@@ -97,8 +102,10 @@ func (v *Volume) scan(ctx context.Context, opts ScanOptions, progress func(ScanP
 		done(nil)
 		return ScanResult{}, v.fail("scanning", err)
 	}
-	s := &scan{v: v, root: root, opts: opts, report: progress}
-	result, err := s.run(ctx)
+	s := &scan{v: v, root: root, opts: opts, source: v.rewriting(opts), report: progress}
+	source := v.source()
+	v.scannedAs.Store(&source)
+	result, err := s.run(turn)
 	if err != nil {
 		done(nil)
 		return result, v.fail("scanning", err)
@@ -107,6 +114,15 @@ func (v *Volume) scan(ctx context.Context, opts ScanOptions, progress func(ScanP
 	v.log.Info("store scanned", zap.Any("result", result))
 	if s.unread.Load() {
 		v.scans.wantVerified()
+	}
+	if s.source != "" {
+		err = v.told(ctx, s)
+	}
+	if err != nil && opts.rewrite {
+		return result, v.fail("writing the inventory anew", err)
+	}
+	if err != nil && ctx.Err() == nil {
+		v.log.Warn("inventory not written anew; it is tried again", zap.Error(err))
 	}
 	return result, nil
 }
@@ -152,7 +168,7 @@ func (s *scan) run(ctx context.Context) (ScanResult, error) {
 	result := ScanResult{
 		Started: started, Finished: s.v.clock.Wall().UnixMilli(), Files: s.files.Load(), Bytes: s.size.Load(),
 		Appeared: s.appeared.Load(), Vanished: s.vanished.Load(), Changed: s.changed.Load(), Failed: s.failed.Load(),
-		Dropped: s.dropped.Load(), Duplicates: s.doubles.Load(), Foreign: s.foreign.Load(), Errors: s.errors.Load(),
+		Dropped: s.dropped.Load(), Duplicates: s.doubles.Load(), Rewritten: s.rewritten.Load(), Foreign: s.foreign.Load(), Errors: s.errors.Load(),
 	}
 	if err == nil && (changes != s.v.writesDone.Load() || s.v.clones.Load() != result.Files-result.Duplicates) {
 		err = s.v.recount(ctx)
@@ -194,7 +210,7 @@ func (v *Volume) recount(ctx context.Context) error {
 	if v.ID() == "" {
 		return nil // no root was ever held
 	}
-	totals, err := count(ctx, v.engine, v.ID())
+	totals, err := count(ctx, v.engine, v.whose(), v.ID())
 	if err != nil {
 		return fmt.Errorf("counting clones: %w", err)
 	}

@@ -18,8 +18,9 @@ import (
 // recorded is one record of the store; its clone has no extension where the
 // record can't be read.
 type recorded struct {
-	key   string
-	clone Clone
+	key    string
+	clone  Clone
+	source string // whose word it is
 }
 
 // cursor goes over the store's records whose keys begin with a prefix, in
@@ -50,7 +51,7 @@ func (c *cursor) pass() { c.page = c.page[1:] }
 
 func (c *cursor) fill(ctx context.Context) error {
 	c.page = make([]recorded, 0, 64)
-	for r, err := range members(ctx, c.v.engine, c.v.ID(), c.after) {
+	for r, err := range members(ctx, c.v.engine, c.v.whose(), c.v.ID(), c.after) {
 		if err != nil {
 			return err
 		}
@@ -66,7 +67,7 @@ func (c *cursor) fill(ctx context.Context) error {
 		if err != nil {
 			clone = Clone{Hash: h, Store: r.Member}
 		}
-		if c.page = append(c.page, recorded{r.Key, clone}); len(c.page) == pageLen {
+		if c.page = append(c.page, recorded{r.Key, clone, r.Source}); len(c.page) == pageLen {
 			return nil
 		}
 	}
@@ -77,6 +78,9 @@ func (c *cursor) fill(ctx context.Context) error {
 // folder compares content/<ab> with the records that begin so: both come in
 // the order of hashes and are merged, one folder and one page at a time.
 func (s *scan) folder(ctx context.Context, ab string) error {
+	if s.v.disk.Load() != s.root {
+		return ErrOffline // what lies under its path now is another medium's
+	}
 	names, foreign, err := s.pairs(ctx, ab)
 	if err != nil {
 		return s.unreadable(ctx, disk.Content+"/"+ab, err)
@@ -135,7 +139,7 @@ func (s *scan) merge(ctx context.Context, records *cursor, prefix string, found 
 		} else {
 			r = recorded{}
 		}
-		if err := s.compare(ctx, same, r.clone, r.key != ""); err != nil {
+		if err := s.compare(ctx, same, r); err != nil {
 			return err
 		}
 	}
@@ -178,7 +182,8 @@ func (s *scan) skip(ctx context.Context, records *cursor, prefix string) error {
 }
 
 // compare judges the files of one content against its record.
-func (s *scan) compare(ctx context.Context, same []disk.Found, c Clone, have bool) error {
+func (s *scan) compare(ctx context.Context, same []disk.Found, r recorded) error {
+	c, have := r.clone, r.key != ""
 	chosen, matched := 0, false
 	for i, f := range same {
 		if have && f.Ext == c.Ext && f.Deep == c.Deep {
@@ -186,6 +191,9 @@ func (s *scan) compare(ctx context.Context, same []disk.Found, c Clone, have boo
 			if f.Info.Size == c.Size && f.Info.Mtime == c.Mtime {
 				if c.Verified == 0 {
 					s.unread.Store(true)
+				}
+				if s.source != "" && r.source != s.source {
+					s.rewriteLater(ctx, c)
 				}
 				s.doubles.Add(int64(len(same) - 1))
 				return nil
@@ -275,5 +283,8 @@ func (s *scan) outcome(ctx context.Context, what string, err error) error {
 }
 
 func (s *scan) unreadable(ctx context.Context, folder string, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		s.unwritten.Add(1)
+	}
 	return s.outcome(ctx, folder, err)
 }

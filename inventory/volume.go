@@ -33,8 +33,21 @@ type VolumeConfig struct {
 	// never saw one. A root without that id is offline until Adopt.
 	KnownID string
 	// Claim is asked before the volume takes a marker's id; its error keeps the
-	// volume offline (another live store has that id). May be nil.
+	// volume offline (another live store has that id), until a later try, every
+	// few seconds, is allowed. May be nil.
 	Claim func(id string) error
+	// Source is under which the engine writes now; it may change while the
+	// volume runs. nil: whatever records there are count, and are not written
+	// anew.
+	Source func() string
+	// Owner is what Index.SetOwners is given. While it does not say that Source
+	// owns this store completely, every scan writes the records of others anew.
+	// May be nil.
+	Owner Owners
+	// Rewritten is told that the source has written all there is of the store
+	// with this id: from now on Owner may say so. Its error has it told again
+	// after the next scan. May be nil.
+	Rewritten func(ctx context.Context, id, source string) error
 	// Notify is told of every change of state, one at a time. It must be quick
 	// and must not call the volume. May be nil.
 	Notify func(Status)
@@ -88,12 +101,18 @@ type Volume struct {
 	disk atomic.Pointer[disk.Root] // nil while no root is held
 	condition
 
+	media atomic.Uint64                          // how often a root was taken
+	giver atomic.Pointer[func(bytes int64) bool] // makes room for clones
+
 	// One gate for each kind of work, so that none starves another.
 	reads, writes, back, readTests, writeTests *gate
 	attaching                                  chan struct{} // a place for who attaches or detaches
 	tried                                      chan struct{} // ends with the first try to take the root
 	triedOnce                                  sync.Once
 	locks                                      *stripes
+
+	untold    atomic.Pointer[tenure] // what Rewritten has not been told yet
+	scannedAs atomic.Pointer[string] // the source when the latest scan began
 
 	changed  *backlog // clones that were found changed
 	removals *backlog // contents with a new removal
@@ -177,6 +196,15 @@ func (v *Volume) Configure(cfg VolumeConfig) error {
 	}
 	if cfg.Notify == nil {
 		cfg.Notify = old.Notify
+	}
+	if cfg.Source == nil {
+		cfg.Source = old.Source
+	}
+	if cfg.Owner == nil {
+		cfg.Owner = old.Owner
+	}
+	if cfg.Rewritten == nil {
+		cfg.Rewritten = old.Rewritten
 	}
 	if err := cfg.fill(); err != nil {
 		return err

@@ -118,6 +118,11 @@ func (v *Volume) room(root *disk.Root, size int64) error {
 		return err
 	}
 	reserve := v.cfg.Load().Reserve
+	if short := reserve + max(size, 0) - space.Free; short > 0 && v.give(short) {
+		if space, err = root.Space(); err != nil {
+			return err
+		}
+	}
 	if space.Free-max(size, 0) < reserve {
 		// The disk may still have room for something smaller.
 		if space.Free < reserve {
@@ -126,6 +131,12 @@ func (v *Volume) room(root *disk.Root, size int64) error {
 		return fmt.Errorf("%w: %d bytes are free and %d wanted, with a reserve of %d", ErrFull, space.Free, max(size, 0), reserve)
 	}
 	return nil
+}
+
+// give has copies that are no clones give way; it tells whether any did.
+func (v *Volume) give(bytes int64) bool {
+	give := v.giver.Load()
+	return give != nil && *give != nil && (*give)(bytes)
 }
 
 // Size returns the bytes written so far.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -152,6 +153,16 @@ func (r *Root) Remove(rel string) error {
 
 func (r *Root) mkdir(rel string) error {
 	return r.at("mkdir", rel, func(dir int) error { return unix.Mkdirat(dir, rel, uint32(dirPerm)) })
+}
+
+func (r *Root) touch(rel string, at time.Time) error {
+	t, err := unix.TimeToTimespec(at)
+	if err != nil {
+		return err
+	}
+	return r.at("touch", rel, func(dir int) error {
+		return unix.UtimesNanoAt(dir, rel, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+	})
 }
 
 func (r *Root) syncDir(rel string) error {

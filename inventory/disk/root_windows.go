@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/windows"
 )
@@ -109,6 +110,13 @@ func (r *Root) mkdir(rel string) error {
 		return err
 	}
 	return os.Mkdir(r.join(rel), dirPerm)
+}
+
+func (r *Root) touch(rel string, at time.Time) error {
+	if err := r.before("touch", rel); err != nil {
+		return err
+	}
+	return os.Chtimes(r.join(rel), at, at)
 }
 
 // syncDir does nothing: Windows has no call that makes a folder's entries
