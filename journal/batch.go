@@ -1,11 +1,10 @@
 package journal
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
-	"sort"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -15,40 +14,42 @@ import (
 // batch is one commit in the making. It reads through what it has itself
 // written so far, so that each request is judged after those before it.
 type batch struct {
-	j    *Journal
-	txn  *badger.Txn
-	view *badger.Txn      // what was committed before
-	it   *badger.Iterator // over view, made when it is first needed
+	j      *Journal
+	txn    *badger.Txn
+	view   *badger.Txn      // what was committed before
+	it     *badger.Iterator // over view, made when it is first needed
+	source string           // the journal's own
+	now    int64            // when it began, in milliseconds since 1970
 
 	groups     map[groupID]*group
 	sources    map[string]state // those that changed, and this journal's own
-	counts     map[record.Topic]int64
-	written    []record.Record // for the watchers, in order
-	operations int             // keys set or deleted
-	bytes      int             // of these keys and their values
-	lowest     int64           // the earliest hint that was written, 0: none
+	totals     totals
+	written    []written // in order
+	operations int       // keys set or deleted
+	bytes      int       // of these keys and their values
+	lowest     int64     // the earliest hint that was written, 0: none
 	dirty      bool
+	arena      []byte // keys are cut from it
 }
 
-type groupID struct {
-	topic record.Topic
-	key   string
-}
-
-// group is all versions under one key, in the order of (member, source).
-type group struct {
-	versions []record.Record
-	changed  bool // versions is the batch's own copy
+// written is a version that was put, or dropped: then it is a tombstone, for
+// the watchers, and stored is nil.
+type written struct {
+	record.Record
+	stored []byte // its value in the database
 }
 
 func (j *Journal) newBatch() *batch {
+	source := j.Source()
 	return &batch{
 		j:       j,
 		txn:     j.db.NewTransaction(true),
 		view:    j.db.NewTransaction(false),
+		source:  source,
+		now:     j.clock.Wall().UnixMilli(),
 		groups:  make(map[groupID]*group),
-		sources: map[string]state{j.source: j.committed.sources[j.source]},
-		counts:  maps.Clone(j.committed.counts),
+		sources: map[string]state{source: j.committed.sources[source]},
+		totals:  j.committed.totals.clone(),
 	}
 }
 
@@ -60,21 +61,32 @@ func (b *batch) discard() {
 	b.txn.Discard()
 }
 
+// state is what is known of a source, as this batch leaves it.
+func (b *batch) state(source string) state {
+	if s, ok := b.sources[source]; ok {
+		return s
+	}
+	return b.j.committed.sources[source]
+}
+
 // commit writes what the batch says, with the heads that go with it.
 func (b *batch) commit() error {
-	own := b.sources[b.j.source]
+	own := b.sources[b.source]
 	own.claim = own.head
-	b.sources[b.j.source] = own
+	b.sources[b.source] = own
 	for source, s := range b.sources {
 		if err := b.set(stateKey(source), s.encode()); err != nil {
 			return err
 		}
 	}
-	counts, err := json.Marshal(b.counts)
+	if err := b.note(); err != nil {
+		return err
+	}
+	all, err := json.Marshal(b.totals)
 	if err != nil {
 		return err
 	}
-	if err := b.set(countKey, counts); err != nil {
+	if err := b.set(countKey, all); err != nil {
 		return err
 	}
 	if err := b.j.sync(b.txn); err != nil {
@@ -98,37 +110,14 @@ func unreadable(topic record.Topic, err error) result {
 // add does one request. Its error is the whole batch's.
 func (b *batch) add(r *request) (result, error) {
 	switch {
-	case r.followed != nil:
-		return b.follow(r.followed)
 	case r.due != nil:
 		return b.sweep(r.due)
+	case r.gone != nil:
+		return b.forget(r.gone)
+	case r.changes == nil:
+		return b.receive(r)
 	}
 	return b.update(r)
-}
-
-// load returns the group under a key as this batch left it.
-func (b *batch) load(topic record.Topic, key string) (*group, error) {
-	id := groupID{topic, key}
-	if g := b.groups[id]; g != nil {
-		return g, nil
-	}
-	versions, ok := b.j.cache.Peek(cacheKey(topic, key))
-	if !ok {
-		if b.it == nil {
-			b.it = b.view.NewIterator(badger.IteratorOptions{Prefix: []byte{recordKind}})
-		}
-		prefix := groupPrefix(topic, key)
-		for b.it.Seek(prefix); b.it.ValidForPrefix(prefix); b.it.Next() {
-			r, err := readRecord(b.it.Item())
-			if err != nil {
-				return nil, err
-			}
-			versions = append(versions, r)
-		}
-	}
-	g := &group{versions: versions}
-	b.groups[id] = g
-	return g, nil
 }
 
 func (b *batch) update(r *request) (result, error) {
@@ -143,19 +132,19 @@ func (b *batch) update(r *request) (result, error) {
 		}
 	}
 	at := b.timeAfter(g.versions)
-	own := b.sources[b.j.source]
+	own := b.sources[b.source]
 	for _, c := range r.changes {
-		own.head++
-		err := b.put(g, record.Record{
-			Topic: r.topic, Key: r.key, Member: c.Member, Source: b.j.source,
+		own.head = b.j.committed.leaps.next(own.head)
+		in := makeIncoming(record.Record{
+			Topic: r.topic, Key: r.key, Member: c.Member, Source: b.source,
 			Time: at, Expires: c.Expires, Deleted: c.Delete, Final: c.Final,
-			Revision: own.head, Value: slices.Clone(c.Value),
+			Revision: own.head, Value: c.Value,
 		})
-		if err != nil {
+		if err := b.put(g, &in); err != nil {
 			return result{}, err
 		}
 	}
-	b.sources[b.j.source] = own
+	b.sources[b.source] = own
 	b.j.counters.updates.Add(1)
 	return result{ack: record.Ack{Time: at, Revision: own.head, Copies: 1}}, nil
 }
@@ -169,78 +158,75 @@ func (b *batch) timeAfter(versions []record.Record) record.Time {
 	}
 	b.j.clock.Observe(seen)
 	at := b.j.clock.Next()
-	own := b.sources[b.j.source]
+	own := b.sources[b.source]
 	own.last = max(own.last, at)
-	b.sources[b.j.source] = own
+	b.sources[b.source] = own
 	return max(at, seen+1)
 }
 
-func (b *batch) follow(records []record.Record) (result, error) {
-	for _, r := range records {
-		g, err := b.load(r.Topic, r.Key)
-		if err != nil {
-			return unreadable(r.Topic, err), nil
-		}
-		s, ok := b.sources[r.Source]
-		if !ok {
-			s = b.j.committed.sources[r.Source]
-		}
-		if r.Revision > s.head {
-			s.head, s.last = r.Revision, max(s.last, r.Time)
-			b.sources[r.Source], b.dirty = s, true
-		}
-		if i, found := g.find(r.Member, r.Source); found && g.versions[i].Revision >= r.Revision {
-			continue
-		}
-		b.j.clock.Observe(r.Time)
-		r.Value = slices.Clone(r.Value)
-		if err := b.put(g, r); err != nil {
-			return result{}, err
-		}
-	}
-	return result{}, nil
-}
-
 // put writes a version in place of the one that its source had.
-func (b *batch) put(g *group, r record.Record) error {
-	key := recordKey(&r)
-	i, replaces := g.find(r.Member, r.Source)
+func (b *batch) put(g *group, in *incoming) error {
+	r := &in.Record
 	g.own()
+	i, replaces := g.find(r.Member, r.Source)
 	switch {
 	case replaces:
-		old := g.versions[i]
-		if err := b.delete(revisionKey(old.Source, old.Revision)); err != nil {
+		if err := b.unlink(&g.versions[i]); err != nil {
 			return err
 		}
-		if due, ok := hintOf(&old); ok {
-			if err := b.delete(hint{due, key}.encode()); err != nil {
-				return err
-			}
-		}
-		b.count(&old, -1)
-		g.versions[i] = r
+		g.versions[i] = *r
 	default:
 		if r.Topic == record.Inventory && len(g.member(r.Member)) == 0 {
 			if err := b.set(memberKey(r.Topic, r.Member, r.Key), nil); err != nil {
 				return err
 			}
 		}
-		g.versions = slices.Insert(g.versions, i, r)
+		g.versions = slices.Insert(g.versions, i, *r)
 	}
-	b.count(&r, 1)
-	b.written = append(b.written, r)
-	if err := b.set(key, encodeRecord(&r)); err != nil {
+	b.totals.add(r, &in.sum, 1)
+	b.written = append(b.written, written{*r, in.stored})
+	if err := b.set(in.key, in.stored); err != nil {
 		return err
 	}
-	if due, ok := hintOf(&r); ok {
-		if err := b.file(hint{due, key}); err != nil {
+	if due, ok := b.due(r); ok {
+		if err := b.file(hint{due, in.key}); err != nil {
 			return err
 		}
 	}
-	if err := b.set(revisionKey(r.Source, r.Revision), key); err != nil {
+	if err := b.set(b.revisionKey(r), in.key); err != nil {
 		return err
 	}
-	return b.reconsider(g, &r)
+	return b.reconsider(g, r)
+}
+
+// unlink removes what points to a version, which itself is replaced or removed.
+func (b *batch) unlink(r *record.Record) error {
+	key := recordKey(r)
+	if err := b.delete(b.revisionKey(r)); err != nil {
+		return err
+	}
+	if due, ok := hintOf(r); ok {
+		if err := b.delete(hint{due, key}.encode()); err != nil {
+			return err
+		}
+	}
+	if !r.Deleted {
+		s := sumOf(key, encodeRecord(r))
+		b.totals.add(r, &s, -1)
+	}
+	return nil
+}
+
+// due returns when a version that is written now may have to go. A tombstone
+// that comes late, because this node is catching up, stays for as long as a
+// new one: what it hides may not have come yet.
+func (b *batch) due(r *record.Record) (int64, bool) {
+	due, ok := hintOf(r)
+	keep := record.KeepTombstone.Milliseconds()
+	if ok && r.Deleted && r.Source != b.source && record.Tombstones(r.Topic) && due < b.now+keep/2 {
+		due = b.now + keep
+	}
+	return due, ok
 }
 
 // reconsider has the sweep look again at tombstones that are over and stayed
@@ -265,38 +251,30 @@ func (b *batch) reconsider(g *group, r *record.Record) error {
 // drop removes a version and all that points to it; watchers get a tombstone.
 func (b *batch) drop(g *group, i int) error {
 	r := g.versions[i]
-	key := recordKey(&r)
 	g.own()
 	g.versions = slices.Delete(g.versions, i, i+1)
-	gone := [][]byte{key, revisionKey(r.Source, r.Revision)}
-	if due, ok := hintOf(&r); ok {
-		gone = append(gone, hint{due, key}.encode())
+	if err := b.unlink(&r); err != nil {
+		return err
+	}
+	if err := b.delete(recordKey(&r)); err != nil {
+		return err
 	}
 	if r.Topic == record.Inventory && len(g.member(r.Member)) == 0 {
-		gone = append(gone, memberKey(r.Topic, r.Member, r.Key))
-	}
-	for _, k := range gone {
-		if err := b.delete(k); err != nil {
+		if err := b.delete(memberKey(r.Topic, r.Member, r.Key)); err != nil {
 			return err
 		}
 	}
-	b.count(&r, -1)
 	r.Deleted, r.Value = true, nil
-	b.written = append(b.written, r)
+	b.written = append(b.written, written{Record: r})
 	return nil
-}
-
-func (b *batch) count(r *record.Record, n int64) {
-	if !r.Deleted {
-		b.counts[r.Topic] += n
-	}
 }
 
 func (b *batch) file(h hint) error {
 	if b.lowest == 0 || h.due < b.lowest {
 		b.lowest = h.due
 	}
-	return b.set(h.encode(), nil)
+	key := binary.BigEndian.AppendUint64(append(b.cut(9+len(h.key)), dueKind), uint64(h.due))
+	return b.set(append(key, h.key...), nil)
 }
 
 func (b *batch) set(key, value []byte) error {
@@ -309,28 +287,22 @@ func (b *batch) delete(key []byte) error {
 	return b.txn.Delete(key)
 }
 
-// own makes the versions the batch's: others may hold those that were read.
-func (g *group) own() {
-	if !g.changed {
-		g.versions, g.changed = slices.Clone(g.versions), true
-	}
+// revisionKey is the key of a version's place in what its source wrote.
+func (b *batch) revisionKey(r *record.Record) []byte {
+	key := b.cut(10 + len(r.Source))
+	key = append(append(append(key, revisionKind), r.Source...), 0)
+	return binary.BigEndian.AppendUint64(key, r.Revision)
 }
 
-// member returns the versions of one member.
-func (g *group) member(member string) []record.Record {
-	from := sort.Search(len(g.versions), func(i int) bool { return g.versions[i].Member >= member })
-	to := from
-	for to < len(g.versions) && g.versions[to].Member == member {
-		to++
-	}
-	return g.versions[from:to]
-}
+const arenaBytes = 64 << 10
 
-// find returns where the version of a member and source is, or would be.
-func (g *group) find(member, source string) (int, bool) {
-	i := sort.Search(len(g.versions), func(i int) bool {
-		v := &g.versions[i]
-		return v.Member > member || v.Member == member && v.Source >= source
-	})
-	return i, i < len(g.versions) && g.versions[i].Member == member && g.versions[i].Source == source
+// cut returns an empty slice with room for n bytes. A batch has thousands of
+// small keys.
+func (b *batch) cut(n int) []byte {
+	if cap(b.arena)-len(b.arena) < n {
+		b.arena = make([]byte, 0, max(n, arenaBytes))
+	}
+	at := len(b.arena)
+	b.arena = b.arena[:at+n]
+	return b.arena[at : at : at+n]
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
+
+	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/record"
 )
@@ -24,17 +25,22 @@ var (
 	errRunning = errors.New("the journal runs already, or is closed")
 )
 
-// request is what waits for the committer: one of an own update, records of
-// another source, or hints of what is due.
+// request is what waits for the committer: one of an own update, what others
+// wrote and what is known with it, hints of what is due, what is no longer
+// alive, or a new source.
 type request struct {
 	topic   record.Topic
 	key     string
 	cond    record.Condition
 	changes []record.Change
 
-	followed []record.Record
+	incoming []incoming
+	pass     *pass // through all that a source wrote, while catching up; else nil
+	mark     *mark
 
-	due []hint
+	due   []hint
+	gone  []revised
+	renew bool // goes alone
 
 	progress atomic.Uint32 // waiting, then taken or abandoned
 	done     chan result   // takes one
@@ -48,7 +54,7 @@ const (
 
 type result struct {
 	ack     record.Ack
-	handled int // hints that were dealt with
+	handled int // of what is due or gone, what was dealt with
 	dropped int // records that went
 	err     error
 }
@@ -61,24 +67,22 @@ func (r *request) weight() (changes, bytes int) {
 	for _, c := range r.changes {
 		bytes += len(c.Value) + 4*(len(r.key)+len(c.Member)) + entryBytes
 	}
-	for i := range r.followed {
-		f := &r.followed[i]
-		bytes += len(f.Value) + 4*(len(f.Key)+len(f.Member)+len(f.Source)) + entryBytes
+	for _, v := range r.gone {
+		bytes += 5*len(v.key) + entryBytes
 	}
-	return len(r.changes) + len(r.followed) + len(r.due), bytes
+	for i := range r.incoming {
+		bytes += r.incoming[i].weight()
+	}
+	return len(r.changes) + len(r.incoming) + len(r.due) + len(r.gone), bytes
 }
+
+func (in *incoming) weight() int { return len(in.Value) + 4*len(in.key) + entryBytes }
+
+// yields tells whether a request takes what room others leave.
+func (r *request) yields() bool { return r.due != nil || r.gone != nil }
 
 // entryBytes is about what the keys of one change take besides its names.
 const entryBytes = 300
-
-// committed is what the committer knows of its last commit.
-type committed struct {
-	head    atomic.Uint64
-	mu      sync.Mutex
-	sources map[string]state
-	counts  map[record.Topic]int64
-	failure error // a commit failed: nothing is written any more
-}
 
 // Update writes changes under one key; see record.Engine. Where ctx ends
 // while the update waits it is not made; where it ends while the committer
@@ -89,37 +93,6 @@ func (j *Journal) Update(ctx context.Context, topic record.Topic, key string, co
 	}
 	res := j.submit(ctx, j.live, &request{topic: topic, key: key, cond: cond, changes: changes})
 	return res.ack, res.err
-}
-
-// apply takes what other sources wrote, in the order of their revisions. A
-// version that is not newer than the one at hand is left out. With live false
-// it lets what is live go first.
-func (j *Journal) apply(ctx context.Context, live bool, records []record.Record) error {
-	queue := j.background
-	if live {
-		queue = j.live
-	}
-	for i := range records {
-		if err := record.CheckRecord(records[i]); err != nil {
-			return err
-		}
-		if records[i].Source == j.source {
-			return fmt.Errorf("%w: another source's record bears this journal's name", record.ErrInvalid)
-		}
-	}
-	for len(records) > 0 {
-		req := &request{}
-		for n, bytes := 0, 0; n < len(records) && n < maxChanges && bytes < maxBytes; n++ {
-			req.followed = records[:n+1]
-			_, more := (&request{followed: records[n : n+1]}).weight()
-			bytes += more
-		}
-		if res := j.submit(ctx, queue, req); res.err != nil {
-			return res.err
-		}
-		records = records[len(req.followed):]
-	}
-	return nil
 }
 
 func (j *Journal) submit(ctx context.Context, queue chan<- *request, req *request) result {
@@ -167,6 +140,9 @@ func (j *Journal) Run(ctx context.Context) error {
 		defer close(kept)
 		j.upkeep(ctx)
 	}()
+	if err := j.resume(); err != nil {
+		j.log.Error("going on as a new source could not be finished", zap.Error(err))
+	}
 	j.commitLoop(ctx)
 	<-kept
 	return nil
@@ -179,6 +155,10 @@ func (j *Journal) commitLoop(ctx context.Context) {
 		batch, ok := j.gather(ctx, &held)
 		if !ok {
 			return
+		}
+		if batch[0].renew {
+			batch[0].done <- result{err: j.renew()}
+			continue
 		}
 		j.process(batch)
 	}
@@ -194,7 +174,7 @@ func (j *Journal) gather(ctx context.Context, held **request) ([]*request, bool)
 			return false
 		}
 		n, size := r.weight()
-		if len(batch) > 0 && (changes+n > maxChanges || bytes+size > maxBytes) {
+		if len(batch) > 0 && (changes+n > maxChanges || bytes+size > maxBytes || r.renew || batch[0].renew) {
 			*held = r
 			return true
 		}
@@ -256,18 +236,17 @@ func (j *Journal) process(requests []*request) {
 }
 
 func (j *Journal) commit(requests []*request, results []result) error {
-	if err := j.committed.failure; err != nil {
+	if err := j.writable(); err != nil {
 		return err
 	}
-	if err := j.room(); err != nil {
-		return err
-	}
+	j.committed.busy.Store(j.clock.Wall().UnixMilli())
+	defer j.committed.busy.Store(0)
 	b := j.newBatch()
 	defer b.discard()
 	// What is due comes last: it takes what room is left, and nobody waits for it.
-	for _, due := range [...]bool{false, true} {
+	for _, last := range [...]bool{false, true} {
 		for i, r := range requests {
-			if (r.due != nil) != due {
+			if r.yields() != last {
 				continue
 			}
 			res, err := b.add(r)
@@ -280,6 +259,11 @@ func (j *Journal) commit(requests []*request, results []result) error {
 	if !b.dirty {
 		return nil
 	}
+	return j.finish(b)
+}
+
+// finish commits a batch and makes it known.
+func (j *Journal) finish(b *batch) error {
 	if err := b.commit(); err != nil {
 		// Whether it was kept is unknown, and a sync that failed must not be
 		// tried again: the pages may count as clean without having been written.
@@ -287,26 +271,4 @@ func (j *Journal) commit(requests []*request, results []result) error {
 	}
 	j.publish(b)
 	return nil
-}
-
-// publish makes a commit known: to those who ask, to the cache, to the watchers.
-// The cache comes before the watchers, who keep caches that load through it.
-func (j *Journal) publish(b *batch) {
-	j.committed.mu.Lock()
-	for source, s := range b.sources {
-		j.committed.sources[source] = s
-	}
-	j.committed.counts = b.counts
-	j.committed.mu.Unlock()
-	j.committed.head.Store(b.sources[j.source].head)
-	if b.lowest != 0 {
-		j.pending.lower(b.lowest) // after the commit: a sweep before it could not see it
-	}
-	for id := range b.groups {
-		if b.groups[id].changed {
-			j.cache.Invalidate(cacheKey(id.topic, id.key))
-		}
-	}
-	j.watchers.tell(b.written)
-	j.counters.commits.Add(1)
 }

@@ -1,8 +1,6 @@
 package journal
 
 import (
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -52,6 +50,9 @@ type Options struct {
 	Ballast int64
 	// CacheSize is how many keys' records Get keeps in memory; 0: DefaultCacheSize.
 	CacheSize int
+	// Cluster says that other nodes follow this database, or may have followed
+	// it. It is found out where this one has followed others.
+	Cluster bool
 
 	every time.Duration // between two rounds of upkeep; 0: upkeepEvery
 }
@@ -64,7 +65,7 @@ type Journal struct {
 	damaged atomic.Bool // see verify
 	clock   *record.Clock
 	log     *zap.Logger
-	source  string
+	source  atomic.Pointer[string] // the committer replaces it, see Renew
 	cache   *record.Cache[[]record.Record]
 	space   *space
 	pending hints
@@ -80,6 +81,19 @@ type Journal struct {
 	folder     folder                  // the committer's
 
 	committed committed // what the committer alone changes
+	// settled is, for each source, up to where everything that is alive is
+	// here, without a claim that says so yet: what it lacks must not come
+	// back. The committer's, as is fresh: passes through sources of which
+	// there is nothing here but what the pass itself brought.
+	settled   map[string]uint64
+	fresh     map[string]*pass
+	opened    uint64      // see format.Opened; the committer's, as are the next three
+	leapt     bool        // this run's leap is not in the f key yet
+	noted     bool        // the f key says so
+	renewing  *renewing   // what is left to do of Renew
+	met       atomic.Bool // another node has said how far it follows
+	followers followers
+	resumes   resumes
 	counters  counters
 }
 
@@ -88,6 +102,7 @@ var _ record.Engine = (*Journal)(nil)
 type counters struct {
 	commits, updates, conflicts, refused atomic.Uint64
 	expired                              atomic.Uint64
+	streams, follows                     atomic.Int64
 	gets, loads                          atomic.Uint64
 }
 
@@ -124,8 +139,10 @@ func Open(opts Options) (*Journal, error) {
 		every:      opts.every,
 		sync:       (*badger.Txn).Commit,
 		folder:     folder{path: opts.Dir, sync: syncFolder},
+		settled:    make(map[string]uint64),
+		fresh:      make(map[string]*pass),
 	}
-	if err := j.load(); err != nil {
+	if err := j.load(opts.Cluster); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", opts.Dir, err), db.Close())
 	}
 	if cramped {
@@ -189,101 +206,9 @@ const (
 	levelZeroTables = 3 // tables of the first level from which on they are merged
 )
 
-// format is what the f key holds.
-type format struct {
-	Version int    `json:"version"`
-	Source  string `json:"source"`
-}
-
-// load reads what the committer begins with, and makes it in a new database.
-func (j *Journal) load() error {
-	f, err := j.loadFormat()
-	if err != nil {
-		return err
-	}
-	j.source = f.Source
-	j.committed.sources = map[string]state{j.source: {}}
-	j.committed.counts = make(map[record.Topic]int64)
-	err = j.db.View(func(txn *badger.Txn) error {
-		if err := j.loadStates(txn); err != nil {
-			return err
-		}
-		item, err := txn.Get(countKey)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return item.Value(func(b []byte) error { return json.Unmarshal(b, &j.committed.counts) })
-	})
-	if err != nil {
-		return fmt.Errorf("reading its state: %w", err)
-	}
-	own := j.committed.sources[j.source]
-	j.committed.head.Store(own.head)
-	j.clock.Restore(own.last)
-	return nil
-}
-
-func (j *Journal) loadStates(txn *badger.Txn) error {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{sourceKind}})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		source := string(it.Item().Key()[1:])
-		err := it.Item().Value(func(b []byte) error {
-			s, err := decodeState(b)
-			j.committed.sources[source] = s
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("source %.40q: %w", source, err)
-		}
-	}
-	return nil
-}
-
-func (j *Journal) loadFormat() (format, error) {
-	var f format
-	err := j.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(formatKey)
-		if err != nil {
-			return err
-		}
-		return item.Value(func(b []byte) error { return json.Unmarshal(b, &f) })
-	})
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound):
-		return j.makeFormat()
-	case err != nil:
-		return f, fmt.Errorf("reading its format: %w", err)
-	case f.Version > formatVersion:
-		return f, fmt.Errorf("%w: it is in format %d and this program knows up to %d, use a newer one", ErrFormat, f.Version, formatVersion)
-	case f.Version < 1 || f.Source == "":
-		return f, fmt.Errorf("reading its format: %w", errValue)
-	}
-	return f, nil
-}
-
-func (j *Journal) makeFormat() (format, error) {
-	f := format{Version: formatVersion, Source: strings.ToLower(rand.Text())}
-	b, err := json.Marshal(f)
-	if err != nil {
-		return f, err
-	}
-	if err := j.space.check(); err != nil {
-		return f, err
-	}
-	if err := j.db.Update(func(txn *badger.Txn) error { return txn.Set(formatKey, b) }); err != nil {
-		return f, fmt.Errorf("writing its format: %w", err)
-	}
-	j.log.Info("made a new database", zap.String("source", f.Source))
-	return f, nil
-}
-
 // Source returns the identity under which this database writes, random and
-// made with it.
-func (j *Journal) Source() string { return j.source }
+// made with it; Renew changes it.
+func (j *Journal) Source() string { return *j.source.Load() }
 
 // Head returns the last revision that this source gave.
 func (j *Journal) Head() uint64 { return j.committed.head.Load() }

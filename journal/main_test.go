@@ -96,7 +96,11 @@ func (r *running) reopen() *running {
 
 func (r *running) Inject(records ...record.Record) {
 	for i := range records {
-		require.NoError(r.tb, r.apply(context.Background(), i%2 == 0, records[i:i+1]))
+		queue := r.live
+		if i%2 == 0 {
+			queue = r.background
+		}
+		require.NoError(r.tb, r.take(context.Background(), queue, []incoming{makeIncoming(records[i])}, nil, nil))
 	}
 }
 

@@ -28,6 +28,12 @@ type Stats struct {
 	Floor   int64 `json:"floor"`   // bytes below which nothing is written
 	Ballast bool  `json:"ballast"` // the ballast file is there
 
+	Catalogue []SourceState           `json:"catalogue"` // of each source
+	Followers map[string]uint64       `json:"followers"` // nodes that follow, and by how many revisions of the own source they lag
+	Digests   map[record.Topic]string `json:"digests"`   // see Journal.Digests
+	Streams   int64                   `json:"streams"`   // that others read here now
+	Follows   int64                   `json:"follows"`   // that are read elsewhere now
+
 	Damaged bool   `json:"damaged,omitempty"` // a table fails its checksums: what is not found may have been lost
 	Failure string `json:"failure,omitempty"` // why nothing is written until a restart
 }
@@ -35,13 +41,19 @@ type Stats struct {
 // Stats returns the journal's figures.
 func (j *Journal) Stats() Stats {
 	s := Stats{
-		Source: j.source, Head: j.Head(), Sources: len(j.Sources()), Records: j.counts(),
+		Source: j.Source(), Head: j.Head(), Sources: len(j.Sources()), Records: j.counts(),
 		Updates: j.counters.updates.Load(), Commits: j.counters.commits.Load(),
 		Conflicts: j.counters.conflicts.Load(), Refused: j.counters.refused.Load(),
 		Expired: j.counters.expired.Load(),
 		Gets:    j.counters.gets.Load(), Loads: j.counters.loads.Load(), Cached: j.cache.Len(),
 		Size: j.space.size.Load(), Floor: j.space.bound(), Ballast: j.space.hasBallast(), Free: -1, Damaged: j.damaged.Load(),
 	}
+	s.Catalogue, s.Digests = j.Catalogue(), j.Digests()
+	j.committed.mu.Lock()
+	left := j.committed.leaps
+	j.committed.mu.Unlock()
+	s.Followers = j.followers.lags(s.Source, s.Head, left)
+	s.Streams, s.Follows = j.counters.streams.Load(), j.counters.follows.Load()
 	if free, err := j.space.free(j.space.dir); err == nil && free != math.MaxInt64 {
 		s.Free = free
 	}

@@ -165,13 +165,13 @@ func (b *batch) bury(g *group, id *record.Record, now int64) error {
 	for same[at].Source != r.Source {
 		at++
 	}
-	if !record.Droppable(r.Topic, same, at, now) {
+	s := b.state(r.Source)
+	// Above the claim an older version may still come from one who lags, and
+	// nothing would be here to tell that it is older.
+	catching := s.claim != 0 && r.Revision > s.claim
+	if catching || !record.Droppable(r.Topic, same, at, now) {
 		again := max(record.TombstoneUntil(r), now+record.KeepTombstone.Milliseconds())
 		return b.file(hint{again, recordKey(&r)})
-	}
-	s, ok := b.sources[r.Source]
-	if !ok {
-		s = b.j.committed.sources[r.Source]
 	}
 	s.dropped = max(s.dropped, r.Revision)
 	b.sources[r.Source] = s

@@ -226,5 +226,5 @@ func (j *Journal) measure() {
 func (j *Journal) counts() map[record.Topic]int64 {
 	j.committed.mu.Lock()
 	defer j.committed.mu.Unlock()
-	return maps.Clone(j.committed.counts)
+	return maps.Clone(j.committed.totals.Counts)
 }

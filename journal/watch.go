@@ -38,12 +38,13 @@ func (w *watchers) add(topic record.Topic, f func([]record.Record)) (stop func()
 }
 
 // tell hands each topic's records of one commit to its watchers.
-func (w *watchers) tell(written []record.Record) {
+func (w *watchers) tell(batch []written) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	byTopic := make(map[record.Topic][]record.Record, 2)
 	var order []record.Topic
-	for _, r := range written {
+	for i := range batch {
+		r := batch[i].Record
 		if len(w.byTopic[r.Topic]) == 0 {
 			continue
 		}

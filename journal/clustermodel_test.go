@@ -1,0 +1,334 @@
+package journal
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/ooseio/oose/record"
+)
+
+// bubbled hides from rapid what may not be asked in a bubble.
+type bubbled struct{ testing.TB }
+
+// TestCluster does at random what may happen to nodes that follow one another:
+// changes, streams that begin and break off anywhere, relays, old streams
+// played again, crashes, lost disks, databases restored from old copies,
+// clocks that jump, tombstones that are dropped. However it went: a claim is
+// never above what is known, nothing revoked works again, and when all reach
+// one another they have all that one of them had, and say the same.
+func TestCluster(t *testing.T) {
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		require.NoError(t, f.Value.Set("12")) // each opens many databases
+		defer func() { require.NoError(t, f.Value.Set(f.DefValue)) }()
+	}
+	base := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		rapid.Check(bubbled{t}, func(rt *rapid.T) {
+			dir, err := os.MkdirTemp(base, "")
+			require.NoError(rt, err)
+			c := newCluster(rt, t, dir, rapid.IntRange(2, 4).Draw(rt, "nodes"))
+			c.calm = rapid.Bool().Draw(rt, "calm")
+			defer func() {
+				c.close()
+				_ = os.RemoveAll(dir)
+			}()
+			rt.Repeat(map[string]func(*rapid.T){
+				"update":  c.update,
+				"change":  c.update,
+				"write":   c.update,
+				"link":    c.link,
+				"connect": c.link,
+				"cut":     c.cut,
+				"disturb": c.disturb,
+				"tape":    c.tape,
+				"import":  c.ask,
+				"time":    c.advance,
+				"sweep":   c.sweepOne,
+				"heal":    c.converge,
+				"":        func(*rapid.T) { c.check() },
+			})
+			c.converge(rt)
+			c.check()
+		})
+	})
+}
+
+func (c *cluster) pick(rt *rapid.T, label string) *member {
+	return c.members[rapid.IntRange(0, len(c.members)-1).Draw(rt, label)]
+}
+
+// update has a member write. Inventory and peers have one writer at a time,
+// whom the member's or the peer's name tells; the others have any.
+func (c *cluster) update(rt *rapid.T) {
+	m := c.pick(rt, "member")
+	topic := rapid.SampledFrom([]record.Topic{record.Purchase, record.Inventory, record.Inventory, record.User, record.Peer}).Draw(rt, "topic")
+	key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "key")
+	change := record.Change{Value: []byte(rapid.StringN(1, 3, 12).Draw(rt, "value"))}
+	own := fmt.Sprint(m.name, "-", m.lives)
+	switch topic {
+	case record.Inventory:
+		change.Member = own
+	case record.Peer:
+		key = own
+	case record.Purchase:
+		if key == "b" {
+			change.Expires = newWallClock().time().Add(48 * time.Hour).UnixMilli()
+		}
+		merged, _ := record.Merge(topic, m.get(topic, key))
+		change.Final = rapid.IntRange(0, 3).Draw(rt, "final") == 0 || merged.Final
+	}
+	if topic != record.Purchase && rapid.IntRange(0, 2).Draw(rt, "delete") == 0 {
+		change.Delete, change.Value = true, nil
+	}
+	_, err := m.Update(context.Background(), topic, key, record.Condition{}, change)
+	require.NoError(rt, err)
+	if m.restored != nil {
+		return // it is not known yet what these will be
+	}
+	for _, r := range m.get(topic, key) {
+		if r.Source == m.Source() && r.Member == change.Member {
+			c.remember(r)
+		}
+	}
+}
+
+func (c *cluster) link(rt *rapid.T) {
+	to, from := c.pick(rt, "to"), c.pick(rt, "from")
+	source := rapid.SampledFrom(c.known(from)).Draw(rt, "source")
+	c.compare(to)
+	c.compare(from)
+	limit := rapid.SampledFrom([]int{0, 0, 0, 60, 100, 150, 300, 600}).Draw(rt, "limit")
+	if to != from && source != to.Source() {
+		c.connect(to, from, source, limit)
+	}
+	c.pause(rt)
+}
+
+// pause lets things come to rest, mostly.
+func (c *cluster) pause(rt *rapid.T) {
+	if c.calm || rapid.Bool().Draw(rt, "pause") {
+		synctest.Wait()
+	}
+}
+
+func (c *cluster) cut(rt *rapid.T) {
+	if len(c.links) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(c.links)-1).Draw(rt, "link")
+	c.links[i].cut()
+	c.links = append(c.links[:i], c.links[i+1:]...)
+}
+
+// disturb has something bad happen to a member.
+func (c *cluster) disturb(rt *rapid.T) {
+	m := c.pick(rt, "member")
+	switch what := rapid.IntRange(0, 7).Draw(rt, "what"); {
+	case what < 3:
+		c.crash(m)
+	case what < 5:
+		c.keep(m)
+	case what == 5:
+		c.lose(m)
+	case len(m.copies) > 0 && m.restored == nil:
+		one := m.copies[rapid.IntRange(0, len(m.copies)-1).Draw(rt, "copy")]
+		if one.source == m.Source() {
+			c.restore(m, one)
+		}
+	}
+}
+
+func (c *cluster) tape(rt *rapid.T) {
+	from, to := c.pick(rt, "from"), c.pick(rt, "to")
+	if rapid.Bool().Draw(rt, "record") || len(c.tapes) == 0 {
+		c.compare(from)
+		source := rapid.SampledFrom(c.known(from)).Draw(rt, "source")
+		since := to.Since(source, from.name)
+		if source != from.Source() || !from.Ahead(since) {
+			c.tapes = append(c.tapes, tape{source, from.name, wire(c.t, from.running, source, since)})
+		}
+		return
+	}
+	c.compare(to)
+	one := c.tapes[rapid.IntRange(0, len(c.tapes)-1).Draw(rt, "tape")]
+	length := len(one.stream)
+	if rapid.Bool().Draw(rt, "broken") {
+		length = rapid.IntRange(0, length).Draw(rt, "length")
+	}
+	c.play(to, one, length)
+}
+
+// ask has a member import what another knows under a key.
+func (c *cluster) ask(rt *rapid.T) {
+	to, from := c.pick(rt, "to"), c.pick(rt, "from")
+	c.compare(to)
+	c.compare(from)
+	topic := rapid.SampledFrom([]record.Topic{record.Purchase, record.Inventory, record.User}).Draw(rt, "topic")
+	key := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "key")
+	require.NoError(rt, to.Import(context.Background(), from.get(topic, key)))
+}
+
+func (c *cluster) advance(rt *rapid.T) {
+	d := time.Duration(rapid.SampledFrom([]int{1, 2, 25, 80, 24 * 8, 24 * 8, 24 * 33}).Draw(rt, "hours")) * time.Hour
+	if rapid.IntRange(0, 2).Draw(rt, "jump") == 0 {
+		m := c.pick(rt, "member")
+		m.wall.advance(min(d, 3*time.Hour) * time.Duration(rapid.SampledFrom([]int{-1, 1}).Draw(rt, "direction")))
+		return
+	}
+	for _, m := range c.members {
+		m.wall.advance(d)
+	}
+	c.swept = true
+}
+
+func (c *cluster) sweepOne(rt *rapid.T) { c.pick(rt, "member").sweep() }
+
+func (c *cluster) converge(rt *rapid.T) {
+	c.meet()
+	kept := c.survivors()
+	c.heal()
+	first := c.members[0]
+	for _, m := range c.members {
+		for topic, digest := range first.Digests() {
+			// Where all versions of a purchase went at once they went for each
+			// node by itself: one that had not heard of a revocation did so earlier.
+			if topic != record.Purchase || !c.swept {
+				require.Equal(rt, digest, m.Digests()[topic], "%s and %s say the same about %s", first.name, m.name, topic)
+			}
+		}
+		for _, topic := range []record.Topic{record.Purchase, record.Inventory, record.User, record.Peer} {
+			require.Equal(rt, merged(first, topic), merged(m, topic), "%s and %s on %s", first.name, m.name, topic)
+		}
+		have := make(map[string]record.Record)
+		for _, r := range m.walk() {
+			have[string(recordKey(&r))] = r
+		}
+		for key, r := range kept {
+			if c.mustStay(r) {
+				require.Contains(rt, have, key, "%s has lost what one had", m.name)
+				require.GreaterOrEqual(rt, have[key].Revision, r.Revision)
+			}
+		}
+	}
+}
+
+// merged is what a member says under all keys of a topic.
+func merged(m *member, topic record.Topic) map[string]string {
+	say := make(map[string]string)
+	byKey := make(map[string][]record.Record)
+	for _, r := range m.walk() {
+		if r.Topic == topic {
+			id := r.Key + "/" + r.Member
+			byKey[id] = append(byKey[id], r)
+		}
+	}
+	for id, versions := range byKey {
+		if r, ok := record.Merge(topic, versions); ok {
+			say[id] = fmt.Sprint(r.Source, r.Revision, string(r.Value), r.Final)
+		}
+	}
+	return say
+}
+
+// survivors is the newest of each record that any member has.
+func (c *cluster) survivors() map[string]record.Record {
+	newest := make(map[string]record.Record)
+	for _, m := range c.members {
+		for _, r := range m.walk() {
+			key := string(recordKey(&r))
+			if r.Revision > newest[key].Revision {
+				newest[key] = r
+			}
+		}
+	}
+	return newest
+}
+
+// mustStay tells whether a version that somebody had must still be there: it
+// was not removed, did not expire, and nobody knows of a later one.
+func (c *cluster) mustStay(r record.Record) bool {
+	if r.Deleted || r.Expires > 0 && c.swept {
+		return false
+	}
+	for _, m := range c.members {
+		if m.Source() == r.Source && r.Revision > m.Head() {
+			return false
+		}
+	}
+	for _, later := range c.truth[string(recordKey(&r))] {
+		if later.Revision <= r.Revision {
+			continue
+		}
+		for _, m := range c.members {
+			if m.Claims()[r.Source] >= later.Revision {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// check holds at any time.
+func (c *cluster) check() {
+	if c.calm {
+		synctest.Wait()
+	}
+	for _, m := range c.members {
+		known := make(map[string]SourceState)
+		for _, s := range m.Catalogue() { // before the records: they may come meanwhile
+			known[s.Source] = s
+		}
+		have := make(map[string]record.Record)
+		for _, r := range m.walk() {
+			have[string(recordKey(&r))] = r
+		}
+		for key, all := range c.truth {
+			if len(all) > 0 {
+				c.checkClaim(m, known[all[0].Source], all, have[key])
+			}
+		}
+		c.checkRevoked(m)
+	}
+}
+
+// checkClaim: of what the claim covers the node has the latest, or it is gone
+// by right, and then nothing older is there.
+func (c *cluster) checkClaim(m *member, s SourceState, all []record.Record, has record.Record) {
+	var latest record.Record
+	for _, r := range all {
+		if r.Revision <= s.Claim {
+			latest = r
+		}
+	}
+	if latest.Revision == 0 || has.Revision >= latest.Revision || s.Own && m.restored != nil {
+		return
+	}
+	gone := latest.Deleted && record.Tombstones(latest.Topic) || latest.Expires > 0 && c.swept
+	require.True(c.rt, gone, "%s claims %d of %s and lacks %s/%s at %d", m.name, s.Claim, s.Source, latest.Topic, latest.Key, latest.Revision)
+	if latest.Expires == 0 {
+		require.Zero(c.rt, has.Revision, "%s has %s/%s at %d, which was removed at %d", m.name, latest.Topic, latest.Key, has.Revision, latest.Revision)
+	}
+}
+
+// checkRevoked: what a node once knew to be revoked does not work there again.
+func (c *cluster) checkRevoked(m *member) {
+	if m.revoked == nil {
+		m.revoked = make(map[string]bool)
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		r, ok := record.Merge(record.Purchase, m.get(record.Purchase, key))
+		works := ok && !r.Final && (r.Expires == 0 || r.Expires > m.wall.time().UnixMilli())
+		if m.revoked[key] {
+			require.False(c.rt, works, "%s lets %s work again", m.name, key)
+		}
+		m.revoked[key] = m.revoked[key] || ok && r.Final
+	}
+}

@@ -1,0 +1,110 @@
+package journal
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/ooseio/oose/record"
+)
+
+// followers is how far other nodes have what is here, by their own word.
+type followers struct {
+	mu     sync.Mutex
+	claims map[string]map[string]uint64 // node, source
+	moved  chan struct{}                // closed when they moved; made when somebody waits
+}
+
+func (f *followers) wake() {
+	if f.moved != nil {
+		close(f.moved)
+		f.moved = nil
+	}
+}
+
+// Acknowledge notes how far a node that follows has everything durably; what it
+// does not name is as before. It is kept in memory.
+func (j *Journal) Acknowledge(node string, claims map[string]uint64) {
+	j.committed.mu.Lock()
+	known := make(map[string]uint64, len(claims))
+	for source, claim := range claims {
+		if _, ok := j.committed.sources[source]; ok {
+			known[source] = claim
+		}
+	}
+	j.committed.mu.Unlock()
+	if claim := known[j.Source()]; claim > 0 && !j.Ahead(claim) {
+		j.met.Store(true)
+	}
+	f := &j.followers
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.claims == nil {
+		f.claims = make(map[string]map[string]uint64)
+	}
+	if f.claims[node] == nil {
+		f.claims[node] = make(map[string]uint64)
+	}
+	maps.Copy(f.claims[node], known)
+	f.wake()
+}
+
+// Forget has a node's acknowledgements no longer count.
+func (j *Journal) Forget(node string) {
+	f := &j.followers
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.claims, node)
+	f.wake()
+}
+
+// Confirm waits until another node has acknowledged a write of this journal,
+// until none is left that could, or until ctx ends; see record.Confirmer.
+func (j *Journal) Confirm(ctx context.Context, ack record.Ack) record.Ack {
+	for {
+		others, moved := j.holders(ack.Revision)
+		ack.Copies = max(ack.Copies, 1+others)
+		if others > 0 || moved == nil {
+			return ack
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ack
+		}
+	}
+}
+
+// holders returns how many nodes have this journal's own source up to a
+// revision. Where there is none that could, moved is nil.
+func (j *Journal) holders(revision uint64) (n int, moved <-chan struct{}) {
+	source := j.Source()
+	f := &j.followers
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, claims := range f.claims {
+		// A claim above the head is one of what an older copy of this database wrote.
+		if claim := claims[source]; claim >= revision && !j.Ahead(claim) {
+			n++
+		}
+	}
+	if len(f.claims) == 0 {
+		return 0, nil
+	}
+	if f.moved == nil {
+		f.moved = make(chan struct{})
+	}
+	return n, f.moved
+}
+
+// lags returns for each node that follows by how many revisions of this
+// journal's own source it is behind.
+func (f *followers) lags(source string, head uint64, left leaps) map[string]uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lags := make(map[string]uint64, len(f.claims))
+	for node, claims := range f.claims {
+		lags[node] = left.behind(claims[source], head)
+	}
+	return lags
+}

@@ -1,0 +1,54 @@
+package journal
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// committed is what is known of the last commit. The committer alone changes
+// it; others read it under the lock.
+type committed struct {
+	head atomic.Uint64
+	busy atomic.Int64 // when the batch in the making began, in milliseconds since 1970; 0: there is none
+
+	mu       sync.Mutex
+	sources  map[string]state
+	totals   totals
+	leaps    leaps
+	feeds    map[string]*feed // of the sources that are streamed
+	complete map[string]int64 // by the source's clock, in milliseconds: what it wrote before is known
+	failure  error            // a commit failed: nothing is written any more
+}
+
+// publish makes a commit known: to those who ask, to the streams, to the
+// cache, to the watchers. The cache comes before the watchers, who keep caches
+// that load through it.
+func (j *Journal) publish(b *batch) {
+	j.committed.mu.Lock()
+	for source, s := range b.sources {
+		j.committed.sources[source] = s
+	}
+	j.committed.totals = b.totals
+	if old := j.Source(); old != b.source {
+		j.source.Store(&b.source)
+		j.committed.leaps = nil
+		if f := j.committed.feeds[old]; f != nil {
+			f.ended = true
+			f.wake()
+			delete(j.committed.feeds, old)
+		}
+	}
+	j.committed.head.Store(b.sources[b.source].head)
+	j.committed.feed(b)
+	j.committed.mu.Unlock()
+	if b.lowest != 0 {
+		j.pending.lower(b.lowest) // after the commit: a sweep before it could not see it
+	}
+	for id := range b.groups {
+		if b.groups[id].changed {
+			j.cache.Invalidate(cacheKey(id.topic, id.key))
+		}
+	}
+	j.watchers.tell(b.written)
+	j.counters.commits.Add(1)
+}

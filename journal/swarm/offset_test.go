@@ -1,0 +1,52 @@
+package swarm
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestClockTwoHoursOff(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		off := func(m *member) { m.opts.Now = func() time.Time { return time.Now().Add(2 * time.Hour) } }
+		a := w.node("a", nil)
+		bad := w.node("bad", off, "a")
+		pause(5 * time.Second)
+		require.Empty(t, bad.offsets, "of two nobody can tell who is right")
+		require.True(t, a.to("bad").ClockOff)
+		require.InDelta(t, 2*time.Hour, a.to("bad").ClockOffset, float64(time.Second))
+		c := w.node("c", nil, "a")
+		pause(time.Minute)
+		require.NotEmpty(t, bad.offsets)
+		require.InDelta(t, -2*time.Hour, bad.offsets[len(bad.offsets)-1], float64(100*time.Millisecond))
+		require.Empty(t, a.offsets, "its clock agrees with the median")
+		require.Empty(t, c.offsets)
+		require.True(t, a.to("bad").ClockOff)
+		require.False(t, a.to("c").ClockOff)
+		require.True(t, c.to("bad").ClockOff)
+		require.Equal(t, 1, bad.logs.FilterMessageSnippet("this node's clock differs").Len())
+		require.Equal(t, 1, c.logs.FilterMessageSnippet("a node's clock differs").Len())
+		require.Zero(t, c.logs.FilterMessageSnippet("this node's clock differs").Len())
+		require.Zero(t, a.logs.FilterMessageSnippet("this node's clock differs").Len())
+	})
+}
+
+func TestMedian(t *testing.T) {
+	const h = time.Hour
+	for _, c := range []struct {
+		list []time.Duration
+		near time.Duration
+		want time.Duration
+	}{
+		{[]time.Duration{0, 0, 2 * h}, 0, 0},
+		{[]time.Duration{0, -2 * h, -2 * h}, 0, -2 * h},
+		{[]time.Duration{2 * h, 0}, 0, 0},
+		{[]time.Duration{2 * h, 0}, 2 * h, 2 * h},
+		{[]time.Duration{0, 0, 2 * h, 2 * h}, 0, 0},
+		{[]time.Duration{-2 * h, -2 * h, 0, 0}, 0, 0},
+		{[]time.Duration{3}, 0, 3},
+	} {
+		require.Equal(t, c.want, median(c.list, c.near), "%v", c)
+	}
+}

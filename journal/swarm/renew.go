@@ -1,0 +1,41 @@
+package swarm
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+)
+
+// renew has the journal go on as a new source where another node knows more of
+// its source than it does itself: an old copy of the database was restored, and
+// what is written under that source from now on, nobody would ask for.
+func (s *Swarm) renew(ctx context.Context, source string, claim uint64, from string) error {
+	if claim <= s.j.Head() {
+		return nil
+	}
+	select {
+	case s.renewing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.renewing }()
+	head := s.j.Head()
+	if s.j.Source() != source || claim <= head {
+		return nil // done meanwhile
+	}
+	s.log.Warn("another node knows more of what this node wrote than itself: an old copy of its database was restored, it goes on as a new source",
+		zap.String("source", source), zap.Uint64("head", head), zap.Uint64("known", claim), zap.String("by", from))
+	if err := s.j.Renew(ctx); err != nil {
+		return fmt.Errorf("going on as a new source: %w", err)
+	}
+	s.mu.Lock()
+	s.changed = true
+	s.saveNow()
+	s.nudge()
+	s.mu.Unlock()
+	if s.opts.OnRenew != nil {
+		s.opts.OnRenew(source)
+	}
+	return nil
+}
