@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -38,6 +39,9 @@ func newCore(deps Deps, settings Settings) core {
 	}
 	if deps.Log == nil {
 		deps.Log = zap.NewNop()
+	}
+	if deps.FirstBytes == nil {
+		deps.FirstBytes = new(FirstBytes)
 	}
 	c := core{deps: deps, cors: newCORS(settings.CORS), passErrors: settings.PassErrors, compat: settings.Compat}
 	if settings.DenyStatic != nil {
@@ -101,6 +105,12 @@ type grant struct {
 // admit finds a purchase and its content, and checks that the request may have
 // it: expiry, referrer, address. Its errors are Faults.
 func (c *core) admit(r *http.Request, token purchase.Token, referrer bool) (grant, error) {
+	if c.deps.Alone != nil && c.deps.Alone() {
+		c.deps.Metrics.Lookup(LookupError)
+		f := handlers.Faultf(handlers.Unavailable, "This node is cut off from the others and can't tell what was revoked: try again shortly")
+		f.Retry = aloneRetry
+		return grant{}, f
+	}
 	p, err := c.deps.Book.Find(r.Context(), token)
 	if err != nil {
 		return grant{}, c.purchaseFault(r, err)
@@ -119,7 +129,10 @@ func (c *core) admit(r *http.Request, token purchase.Token, referrer bool) (gran
 		return grant{}, c.purchaseFault(r, err)
 	}
 	g.left = p.Left(now)
-	if g.placement, err = c.deps.Index.Find(r.Context(), p.Hash); err != nil {
+	if g.placement, err = c.deps.Index.Find(r.Context(), p.Hash); err == nil && c.worthAsking(g.placement) && g.placement.Removed <= p.Made {
+		g.placement, err = c.ask(r.Context(), p.Hash)
+	}
+	if err != nil {
 		c.deps.Metrics.Lookup(LookupError)
 		return grant{}, unavailable(err)
 	}
@@ -166,6 +179,12 @@ func (c *core) lookupStatic(r *http.Request, rt route) (*inventory.Placement, er
 		return nil, c.miss(r, handlers.Faultf(handlers.StaticUnknown, "Content does not exist"))
 	}
 	p, err := c.deps.Index.Find(r.Context(), rt.hash)
+	if err == nil && c.worthAsking(p) {
+		if f := c.missesSpent(r); f != nil { // invented hashes cost no question for long
+			return nil, f
+		}
+		p, err = c.ask(r.Context(), rt.hash)
+	}
 	switch {
 	case err != nil:
 		return nil, unavailable(err)
@@ -194,6 +213,20 @@ func (c *core) isDenied(ext string) bool {
 	return c.denied[strings.ToLower(ext)]
 }
 
+// worthAsking tells whether other nodes may know more about a content than p
+// says: no record places it anywhere.
+func (c *core) worthAsking(p *inventory.Placement) bool {
+	return len(p.Clones) == 0 && !p.Blocked && c.deps.Content != nil
+}
+
+// ask asks other nodes about a content, and returns what is known then.
+func (c *core) ask(ctx context.Context, h content.Hash) (*inventory.Placement, error) {
+	if err := c.deps.Content(ctx, h); err != nil {
+		return nil, err
+	}
+	return c.deps.Index.Find(ctx, h)
+}
+
 // nobodyHolds is the fault for content that no record places anywhere: unknown,
 // or not yet known while a first scan goes on. What was removed is unknown.
 func (c *core) nobodyHolds(p *inventory.Placement, code handlers.Code) *handlers.Fault {
@@ -204,6 +237,9 @@ func (c *core) nobodyHolds(p *inventory.Placement, code handlers.Code) *handlers
 	}
 	return handlers.Faultf(code, "Content does not exist")
 }
+
+// aloneRetry is when a client may ask a node again that is cut off.
+const aloneRetry = 5 * time.Second
 
 // scanRetry is when a client may ask again during a first scan.
 const scanRetry = 5 * time.Second

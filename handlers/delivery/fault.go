@@ -46,11 +46,26 @@ func (c *core) miss(r *http.Request, f *handlers.Fault) *handlers.Fault {
 		return f
 	}
 	addr, _ := c.deps.Client(r)
-	wait, ok := c.deps.Misses.Allow(addr)
-	if ok {
-		return f
+	if wait, ok := c.deps.Misses.Allow(addr); !ok {
+		return tooManyMisses(wait)
 	}
-	f = handlers.Faultf(handlers.TooMany, "Too many requests for what does not exist: try again later")
+	return f
+}
+
+// missesSpent is the fault for a client that has no misses left, nil for others.
+func (c *core) missesSpent(r *http.Request) *handlers.Fault {
+	if c.deps.Misses == nil {
+		return nil
+	}
+	addr, _ := c.deps.Client(r)
+	if wait, ok := c.deps.Misses.Left(addr); !ok {
+		return tooManyMisses(wait)
+	}
+	return nil
+}
+
+func tooManyMisses(wait time.Duration) *handlers.Fault {
+	f := handlers.Faultf(handlers.TooMany, "Too many requests for what does not exist: try again later")
 	f.Retry = wait
 	return f
 }
@@ -59,8 +74,14 @@ func typeDenied() *handlers.Fault {
 	return handlers.Faultf(handlers.TypeDenied, "Invalid static file type")
 }
 
+// unavailable is the fault for what can't be told now. What asking other nodes
+// came to says by itself how that is told.
 func unavailable(err error) *handlers.Fault {
-	f := handlers.Faultf(handlers.Unavailable, "What is known of this content can't be read now: try again shortly").Because(err)
+	var f *handlers.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	f = handlers.Faultf(handlers.Unavailable, "What is known of this content can't be read now: try again shortly").Because(err)
 	f.Retry = time.Second
 	return f
 }

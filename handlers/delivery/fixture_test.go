@@ -144,6 +144,7 @@ type meter struct {
 	sent      int64
 	streams   int
 	failovers int
+	hedges    int
 }
 
 func (m *meter) Request(_ Kind, _ int, sent int64) {
@@ -163,6 +164,12 @@ func (m *meter) Failover() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failovers++
+}
+
+func (m *meter) Hedge() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hedges++
 }
 
 func (m *meter) Lookup(result Lookup) {

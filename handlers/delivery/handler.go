@@ -8,12 +8,14 @@
 package delivery
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"os"
 
 	"go.uber.org/zap"
 
+	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/delivery/serve"
 	"github.com/ooseio/oose/heartbeat"
@@ -55,9 +57,23 @@ type Deps struct {
 	Client   Client             // nil: the connection's own address
 	Loosen   Loosen             // nil: the web server has no idle timeouts
 	Misses   *Limiter           // nil: misses are not limited
-	Metrics  Metrics            // nil: none
-	Clock    *record.Clock      // nil: the wall clock
-	Log      *zap.Logger        // nil: none
+	// Content asks other nodes for a content that no record places anywhere; nil
+	// as its error says that the index knows what there is to be known. nil: there
+	// is nobody to ask.
+	Content func(ctx context.Context, h content.Hash) error
+	Metrics Metrics       // nil: none
+	Clock   *record.Clock // nil: the wall clock
+	Log     *zap.Logger   // nil: none
+
+	// Alone tells whether the node has been cut off from the others for longer
+	// than it may serve what they may have revoked; nil: never.
+	Alone func() bool
+	// Ready tells whether the node has caught up with the others; nil: always.
+	Ready func() bool
+
+	Elsewhere  Elsewhere   // the stores of other nodes; nil: there are none
+	Cache      Cache       // of what they hold; nil: there is none
+	FirstBytes *FirstBytes // of this process; nil: one of its own
 }
 
 // Settings is what one site's configuration says.
@@ -107,8 +123,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 	return h.answer(w, r, rt.kind, func() error {
 		switch rt.kind {
 		case kindPing:
-			_ = handlers.WriteJSON(w, r, http.StatusOK, map[string]string{"pong": "pong"}) // a client that is gone needs no answer
-			return nil
+			return h.ping(w, r)
 		case kindCrossdomain:
 			return writeCrossdomain(w, r)
 		case kindStatic:
@@ -118,6 +133,17 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// ping tells that the node answers, and whether it can answer for the cluster.
+func (h *Handler) ping(w http.ResponseWriter, r *http.Request) error {
+	status, pong := http.StatusOK, "pong"
+	if h.deps.Ready != nil && !h.deps.Ready() {
+		w.Header().Set("Retry-After", "1")
+		status, pong = http.StatusServiceUnavailable, "syncing"
+	}
+	_ = handlers.WriteJSON(w, r, status, map[string]string{"pong": pong}) // a client that is gone needs no answer
+	return nil
+}
+
 func (h *Handler) purchase(w http.ResponseWriter, r *http.Request, rt route) error {
 	g, err := h.admit(r, rt.token, true)
 	if err != nil {
@@ -125,7 +151,7 @@ func (h *Handler) purchase(w http.ResponseWriter, r *http.Request, rt route) err
 	}
 	list := h.candidates(g.placement)
 	if h.redirect {
-		if base, ok := h.reachable(list); ok {
+		if base, ok := h.reachable(g.placement, list); ok {
 			return h.redirectTo(w, r, kindPurchase, base+"/play/"+string(rt.token)+"/video."+g.ext+playQuery(g.ext, r.URL.RawQuery), len(g.purchase.Referrer) > 0)
 		}
 	}
@@ -140,7 +166,7 @@ func (h *Handler) static(w http.ResponseWriter, r *http.Request, rt route) error
 	list := h.candidates(placement)
 	ext := placement.Clones[0].Ext
 	if h.redirect {
-		if base, ok := h.reachable(list); ok {
+		if base, ok := h.reachable(placement, list); ok {
 			target := base + "/static/" + string(appendPairs(nil, rt.hash)) + "." + ext
 			if !h.compat && r.URL.RawQuery != "" { // 2.x dropped it, and `attach` with it
 				target += "?" + escapeQuery(r.URL.RawQuery)
@@ -148,7 +174,7 @@ func (h *Handler) static(w http.ResponseWriter, r *http.Request, rt route) error
 			return h.redirectTo(w, r, kindStatic, target, false)
 		}
 	}
-	return h.send(w, r, kindStatic, list, serve.Info{Ext: ext, CacheControl: staticCache}, nil)
+	return h.send(w, r, kindStatic, placement, list, serve.Info{Ext: ext, CacheControl: staticCache}, nil)
 }
 
 // ServeContent sends an open file as RFC 9110 has it: ranges, conditions, HEAD,

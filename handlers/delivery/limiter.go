@@ -50,14 +50,8 @@ func NewLimiter(limit int, now func() time.Time) *Limiter {
 // Allow counts a miss. It returns false, and after which time the address has
 // misses again, where it has none left.
 func (l *Limiter) Allow(addr netip.Addr) (wait time.Duration, ok bool) {
-	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		if p, err := addr.Prefix(64); err == nil {
-			addr = p.Addr()
-		}
-	}
+	addr, shard := l.shardOf(addr)
 	now := l.clock()
-	shard := &l.shards[maphash.Comparable(l.seed, addr)%limiterShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	m, known := shard.seen[addr]
@@ -73,6 +67,30 @@ func (l *Limiter) Allow(addr netip.Addr) (wait time.Duration, ok bool) {
 	m.count++
 	shard.seen[addr] = m
 	return 0, true
+}
+
+// Left tells whether Allow would return true, and counts nothing.
+func (l *Limiter) Left(addr netip.Addr) (wait time.Duration, ok bool) {
+	addr, shard := l.shardOf(addr)
+	now := l.clock()
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	m := shard.seen[addr]
+	if over := now.Sub(m.began); over < missWindow && m.count >= l.limit {
+		return missWindow - over, false
+	}
+	return 0, true
+}
+
+// shardOf returns what an address counts as, and where that is kept.
+func (l *Limiter) shardOf(addr netip.Addr) (netip.Addr, *limiterShard) {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		if p, err := addr.Prefix(64); err == nil {
+			addr = p.Addr()
+		}
+	}
+	return addr, &l.shards[maphash.Comparable(l.seed, addr)%limiterShards]
 }
 
 // makeRoom sees to it that one more address can be kept.

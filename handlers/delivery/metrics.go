@@ -39,6 +39,13 @@ type Metrics interface {
 	Lookup(result Lookup)
 }
 
+// Hedger is Metrics that also count hedges.
+type Hedger interface {
+	// Hedge counts a first byte that was asked of a further store, because the
+	// one before was slow to give it.
+	Hedge()
+}
+
 type noMetrics struct{}
 
 func (noMetrics) Request(Kind, int, int64) {}

@@ -7,14 +7,20 @@ import (
 	"strings"
 
 	"github.com/ooseio/oose/content"
+	"github.com/ooseio/oose/inventory"
 )
 
-// reachable returns what the URLs begin with of the first store in the list
-// that clients can reach.
-func (h *Handler) reachable(list []candidate) (string, bool) {
-	for i := range list {
-		if base, ok := h.storeURL(list[i].clone.Store); ok {
-			return strings.TrimSuffix(base, "/"), true
+// reachable returns what the URLs begin with of the first available store that
+// holds the content and that clients can reach; list is those of this process.
+func (h *Handler) reachable(p *inventory.Placement, list []candidate) (string, bool) {
+	for _, candidates := range [2]func() []candidate{
+		func() []candidate { return list },
+		func() []candidate { return h.away(p, false) },
+	} {
+		for _, cand := range candidates() {
+			if base, ok := h.storeURL(cand.clone.Store); ok {
+				return strings.TrimSuffix(base, "/"), true
+			}
 		}
 	}
 	return "", false

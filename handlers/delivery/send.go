@@ -1,13 +1,11 @@
 package delivery
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
-
-	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/delivery/serve"
@@ -18,7 +16,7 @@ import (
 // candidate is one clone that may be served.
 type candidate struct {
 	clone  *inventory.Clone
-	volume *inventory.Volume
+	volume *inventory.Volume // nil: its store is not in this process
 }
 
 // candidates returns the clones on available stores of this process, the best
@@ -49,101 +47,16 @@ func (c *core) order(list []candidate) {
 			InFlight: cand.volume.InFlight(),
 		}
 	}
-	for to, store := range heartbeat.Order(c.deps.Self, stores) {
-		for from := to; from < len(list); from++ {
-			if list[from].clone.Store == store.ID {
-				list[to], list[from] = list[from], list[to]
-			}
-		}
-	}
-}
-
-// opener opens one content, from one candidate after the other.
-type opener struct {
-	core *core
-	ctx  context.Context // of the one request it lives in
-	list []candidate     // not tried yet
-	size int64           // of the content, -1 while no clone has been opened
-	last string          // the store that was opened last
-	err  error           // why the last candidate could not be opened
-}
-
-// opened is a clone's file, and the use of its volume.
-type opened struct {
-	file    *os.File
-	release func()
-}
-
-func (o *opened) File() *os.File             { return o.file }
-func (o *opened) Read(p []byte) (int, error) { return o.file.Read(p) }
-
-func (o *opened) Close() error {
-	defer o.release()
-	return o.file.Close()
-}
-
-// open opens the next candidate that can be opened.
-func (o *opener) open() (*opened, error) {
-	for len(o.list) > 0 {
-		if err := o.ctx.Err(); err != nil {
-			return nil, err // nobody waits for it, and that says nothing about the stores
-		}
-		cand := o.list[0]
-		o.list = o.list[1:]
-		if o.size >= 0 && cand.clone.Size != o.size {
-			continue // a record that is wrong about the size: nothing to continue with
-		}
-		release, ok := cand.volume.Acquire()
-		if !ok {
-			o.err = inventory.ErrOffline
-			continue
-		}
-		f, err := cand.volume.Open(o.ctx, *cand.clone)
-		if err == nil {
-			o.size, o.last = cand.clone.Size, cand.clone.Store
-			return &opened{f, release}, nil
-		}
-		release()
-		o.err = err
-		if o.ctx.Err() != nil {
-			continue
-		}
-		if e := o.core.deps.Log.Check(zap.WarnLevel, "clone can't be opened"); e != nil {
-			e.Write(zap.String("store", cand.volume.Name()), zap.Stringer("hash", cand.clone.Hash), zap.Error(err))
-		}
-	}
-	if o.err == nil {
-		o.err = errNoCandidate
-	}
-	return nil, o.err
-}
-
-var errNoCandidate = errors.New("no store that holds the content is available")
-
-// reopen is serve.Info's Next: the content from offset on, from another clone.
-func (o *opener) reopen(int64) (io.ReadCloser, error) {
-	f, err := o.open()
-	if err != nil {
-		return nil, err
-	}
-	o.core.deps.Metrics.Failover()
-	return f, nil
-}
-
-// failed is serve.Info's Failed.
-func (o *opener) failed(err error) {
-	if e := o.core.deps.Log.Check(zap.WarnLevel, "clone failed while it was sent"); e != nil {
-		e.Write(zap.String("store", o.last), zap.Error(err))
-	}
+	arrange(list, heartbeat.Order(c.deps.Self, stores))
 }
 
 // sendPurchase sends the content of a purchase and counts the use.
 func (c *core) sendPurchase(w http.ResponseWriter, r *http.Request, kind Kind, g grant, list []candidate) error {
 	info := serve.Info{Ext: g.ext, CacheControl: purchaseCache(g.left)}
 	if g.purchase.Count == 0 {
-		return c.send(w, r, kind, list, info, nil)
+		return c.send(w, r, kind, g.placement, list, info, nil)
 	}
-	return c.send(w, r, kind, list, info, func(isUse bool) (func(), error) { return c.use(r, g, isUse) })
+	return c.send(w, r, kind, g.placement, list, info, func(isUse bool) (func(), error) { return c.use(r, g, isUse) })
 }
 
 // use counts a use of a purchase whose uses are bounded; a request that is none
@@ -161,36 +74,59 @@ func (c *core) use(r *http.Request, g grant, isUse bool) (done func(), err error
 	return done, nil
 }
 
-// send answers with a content, from the candidates in their order. use, where
-// it is not nil, is asked before anything is written, whether the response may
-// be had; its done is called at the end.
-func (c *core) send(w http.ResponseWriter, r *http.Request, kind Kind, list []candidate, info serve.Info, use func(isUse bool) (done func(), err error)) error {
-	if len(list) == 0 {
-		return noStore(errNoCandidate)
-	}
-	open := opener{core: c, ctx: r.Context(), list: list, size: -1}
-	info.Hash, info.Size = list[0].clone.Hash, list[0].clone.Size
-	info.Loosen, info.Next, info.Failed = c.deps.Loosen, open.reopen, open.failed
+// send answers with a content, from the candidates in their order and then from
+// stores elsewhere. use, where it is not nil, is asked before anything is
+// written, whether the response may be had; its done is called at the end.
+func (c *core) send(w http.ResponseWriter, r *http.Request, kind Kind, p *inventory.Placement, list []candidate, info serve.Info, use func(isUse bool) (done func(), err error)) error {
 	info.Refuse = func(w http.ResponseWriter, r *http.Request, f *handlers.Fault) error { return f }
-	plan := serve.Prepare(r, &info)
+	result, err := c.deliver(w, r, p, list, &info, use)
+	if errors.Is(err, serve.ErrUnreadable) {
+		return noStore(err)
+	}
+	if err != nil && !errors.Is(err, serve.ErrBroken) {
+		return err // the refusal of a range, or of use
+	}
+	c.deps.Metrics.Request(kind, result.Status, result.Sent)
+	return abortBroken(err)
+}
+
+// deliver sends a content. Errors, with nothing written: serve.ErrUnreadable,
+// those of use and of info.Refuse. Else serve.ErrBroken.
+func (c *core) deliver(w http.ResponseWriter, r *http.Request, p *inventory.Placement, list []candidate, info *serve.Info, use func(isUse bool) (done func(), err error)) (serve.Result, error) {
+	open := opener{core: c, ctx: r.Context(), placement: p, list: list, size: -1}
+	defer open.close()
+	if len(list) == 0 && !open.refill() && !open.hasCopy() {
+		return serve.Result{}, unreadable(errNoCandidate)
+	}
+	info.Hash, info.Size = p.Clones[0].Hash, p.Clones[0].Size
+	if len(open.list) > 0 {
+		info.Size = open.list[0].clone.Size
+	}
+	info.Loosen, info.Next, info.Failed = c.deps.Loosen, open.reopen, open.failed
+	plan := serve.Prepare(r, info)
 
 	var file *os.File
+	var body io.ReadCloser
 	if plan.HasContent() {
-		o, err := open.open()
-		if err != nil {
-			return noStore(err)
+		o, err := open.local()
+		if err == nil {
+			defer o.Close() // it was only read
+			file = o.file
+		} else if body, err = open.first(&plan, info, r); err != nil {
+			return serve.Result{}, unreadable(err)
 		}
-		defer o.Close() // it was only read
-		file = o.file
 		if open.size != info.Size {
 			info.Size = open.size
-			plan = serve.Prepare(r, &info)
+			plan = serve.Prepare(r, info)
 		}
 	}
 	if use != nil {
 		done, err := use(plan.HasBody())
 		if err != nil {
-			return err
+			if body != nil {
+				_ = body.Close() // it was only read
+			}
+			return serve.Result{}, err
 		}
 		defer done()
 	}
@@ -198,13 +134,29 @@ func (c *core) send(w http.ResponseWriter, r *http.Request, kind Kind, list []ca
 		c.deps.Metrics.Stream(1)
 		defer c.deps.Metrics.Stream(-1)
 	}
-	result, err := plan.Send(w, r, file)
-	if errors.Is(err, serve.ErrUnreadable) {
-		return noStore(err)
+	if body != nil {
+		return plan.SendFrom(w, r, body)
 	}
-	if err != nil && !errors.Is(err, serve.ErrBroken) {
-		return err // the refusal of a range
+	return plan.Send(w, r, file)
+}
+
+func unreadable(err error) error { return fmt.Errorf("%w: %w", serve.ErrUnreadable, err) }
+
+// first opens what a response begins with where no store of this process gives
+// it. HEAD is content with a store that is available, and an empty content with
+// a record.
+func (o *opener) first(plan *serve.Plan, info *serve.Info, r *http.Request) (io.ReadCloser, error) {
+	if len(o.list) == 0 && !o.refill() && !o.hasCopy() {
+		return nil, o.err
 	}
-	c.deps.Metrics.Request(kind, result.Status, result.Sent)
-	return abortBroken(err)
+	if len(o.list) > 0 && o.list[0].clone.Size != info.Size {
+		info.Size = o.list[0].clone.Size
+		*plan = serve.Prepare(r, info)
+	}
+	o.size = info.Size
+	start, end := plan.First()
+	if !plan.HasBody() || start == end {
+		return nil, nil
+	}
+	return o.next(start, end)
 }

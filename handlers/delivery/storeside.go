@@ -22,10 +22,10 @@ type StoreSide struct {
 }
 
 // NewStoreSide returns the public routes of a volume's store. Of the settings,
-// Redirect and StoreURL mean nothing here; of deps, Stores and Registry: who
-// comes to this store by its name gets what it can give.
+// Redirect and StoreURL mean nothing here; of deps, Stores, Registry, Elsewhere
+// and Cache: who comes to this store by its name gets what it can give.
 func NewStoreSide(deps Deps, volume *inventory.Volume, settings Settings) *StoreSide {
-	deps.Stores = oneStore{volume}
+	deps.Stores, deps.Elsewhere, deps.Cache = oneStore{volume}, nil, nil
 	return &StoreSide{core: newCore(deps, settings), volume: volume}
 }
 
@@ -58,7 +58,7 @@ func (s *StoreSide) Serve(w http.ResponseWriter, r *http.Request) error {
 			if len(list) == 0 {
 				return s.notHere(placement, handlers.StaticUnknown)
 			}
-			return s.send(w, r, kindStatic, list, serve.Info{Ext: placement.Clones[0].Ext, CacheControl: staticCache}, nil)
+			return s.send(w, r, kindStatic, placement, list, serve.Info{Ext: placement.Clones[0].Ext, CacheControl: staticCache}, nil)
 		}
 		g, err := s.admit(r, rt.token, true)
 		if err != nil {
@@ -126,7 +126,7 @@ func (s *StoreSide) uri(w http.ResponseWriter, r *http.Request, rt route) error 
 func (s *StoreSide) pathOf(ctx context.Context, p *inventory.Placement) (string, error) {
 	list := s.own(p)
 	open := opener{core: &s.core, ctx: ctx, list: list, size: -1}
-	o, err := open.open()
+	o, err := open.local()
 	if err != nil {
 		return "", noStore(err)
 	}

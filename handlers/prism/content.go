@@ -3,9 +3,7 @@ package prism
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -13,7 +11,6 @@ import (
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
-	"github.com/ooseio/oose/handlers/delivery"
 	"github.com/ooseio/oose/handlers/delivery/serve"
 	"github.com/ooseio/oose/handlers/upload"
 	"github.com/ooseio/oose/inventory"
@@ -37,7 +34,7 @@ func (h *Handler) download(w http.ResponseWriter, r *http.Request, _ caller) (an
 	if err != nil {
 		return nil, handlers.Faultf(handlers.InvalidDownload, "%s", noCandidates).Because(err)
 	}
-	placement, err := h.Index.Find(r.Context(), hash)
+	placement, err := h.find(r.Context(), hash)
 	if err != nil {
 		return nil, err
 	}
@@ -47,27 +44,16 @@ func (h *Handler) download(w http.ResponseWriter, r *http.Request, _ caller) (an
 	if len(placement.Clones) == 0 {
 		return nil, h.nobodyHolds(placement, noCandidates)
 	}
-	next, release := h.opener(r.Context(), h.available(placement))
-	defer release()
-	f, clone, err := next()
-	if err != nil {
-		return nil, handlers.Faultf(handlers.NoStore, "%s", noCandidates).Because(err)
-	}
-	defer f.Close() //nolint:errcheck // it was only read
-	return nil, delivery.ServeContent(w, r, f, serve.Info{
-		Hash: hash, Ext: placement.Clones[0].Ext, Size: clone.Size, Loosen: h.Loosen,
-		Next: func(offset int64) (io.ReadCloser, error) {
-			f, _, err := next()
-			if err != nil {
-				return nil, err
-			}
-			_, err = f.Seek(offset, io.SeekStart)
-			return f, err
-		},
+	err = h.Sender.Send(w, r, placement, serve.Info{
+		Ext: placement.Clones[0].Ext,
 		Refuse: func(w http.ResponseWriter, r *http.Request, f *handlers.Fault) error {
 			return handlers.WriteFault(w, r, f, h.set.Compat, true)
 		},
 	})
+	if errors.Is(err, serve.ErrUnreadable) {
+		return nil, handlers.Faultf(handlers.NoStore, "%s", noCandidates).Because(err)
+	}
+	return nil, err
 }
 
 // What OOSE 2.x said of content that nobody holds, by route.
@@ -87,41 +73,7 @@ func (h *Handler) nobodyHolds(p *inventory.Placement, message string) *handlers.
 	return handlers.Faultf(handlers.ContentUnknown, "%s", message)
 }
 
-// opener returns a function that opens one clone after the other. Their stores
-// stay open until release is called.
-func (h *Handler) opener(ctx context.Context, clones []inventory.Clone) (next func() (*os.File, inventory.Clone, error), release func()) {
-	var held []func()
-	next = func() (*os.File, inventory.Clone, error) {
-		for len(clones) > 0 {
-			c := clones[0]
-			clones = clones[1:]
-			v, ok := h.Stores.Volume(c.Store)
-			if !ok {
-				continue
-			}
-			release, ok := v.Acquire()
-			if !ok {
-				continue
-			}
-			held = append(held, release)
-			f, err := v.Open(ctx, c)
-			if err == nil {
-				return f, c, nil
-			}
-			h.Log.Warn("clone can't be opened", zap.String("store", v.Name()), zap.Stringer("hash", c.Hash), zap.Error(err))
-		}
-		return nil, inventory.Clone{}, errNoClone
-	}
-	return next, func() {
-		for _, f := range held {
-			f()
-		}
-	}
-}
-
-var errNoClone = errors.New("no clone is left to open")
-
-// putContent takes one content under its hash, for one of the stores.
+// putContent takes one content under its hash, for one of this prism's stores.
 func (h *Handler) putContent(w http.ResponseWriter, r *http.Request, _ caller) (any, error) {
 	name, _ := handlers.PutPath(handlers.TrimSlash(r.URL.EscapedPath()))
 	hash, ext, err := handlers.ParseFile(name)
@@ -130,13 +82,21 @@ func (h *Handler) putContent(w http.ResponseWriter, r *http.Request, _ caller) (
 	}
 	defer h.loosenBody(r)()
 	result, err := h.Uploader.Upload(r.Context(), upload.Request{
-		Body: r.Body, Size: r.ContentLength, Want: hash, Ext: ext, Copies: 1, MaxSize: h.set.MaxSize,
+		Body: r.Body, Size: r.ContentLength, Want: hash, Ext: ext, Copies: 1, MaxSize: h.set.MaxSize, Stores: h.own(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	h.took(w, result.Size, result.Durability)
 	return handlers.Status{Code: http.StatusCreated, Body: map[string]string{"success": "File uploaded", "file": name}}, nil
+}
+
+// own returns the stores of this prism, nil where it does not know them apart.
+func (h *Handler) own() []upload.Store {
+	if h.Own == nil {
+		return nil
+	}
+	return append(make([]upload.Store, 0, 1), h.Own()...)
 }
 
 func (h *Handler) loosenBody(r *http.Request) func() {
@@ -164,7 +124,7 @@ func (h *Handler) removeContent(w http.ResponseWriter, r *http.Request, _ caller
 	if err != nil {
 		return nil, handlers.Faultf(handlers.InvalidHash, "Invalid hash: send the content's digest in hex").Because(err)
 	}
-	placement, err := h.Index.Find(r.Context(), hash)
+	placement, err := h.find(r.Context(), hash)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package prism
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
@@ -22,43 +23,67 @@ type contentRecord struct {
 	Map           []string `json:"map"` // "<prism>:<store>" of the clones that can be had now
 }
 
-// detail answers /content/detail and /content/exists. How long and how often
-// other nodes would be asked is read and has no effect on one node.
+// detail answers /content/detail and /content/exists. Many contents are looked
+// up in portions, so that each costs at most one question to other nodes.
 func (h *Handler) detail(w http.ResponseWriter, r *http.Request, _ caller) (any, error) {
 	q, err := handlers.ReadHashes(w, r)
 	if err != nil {
 		return nil, err
 	}
+	inquiry := h.inquire(q)
 	if !q.Many {
-		return h.record(r.Context(), q.Hashes[0])
+		recs, err := h.records(r.Context(), inquiry, q.Hashes)
+		if err != nil {
+			return nil, err
+		}
+		return recs[0], nil
 	}
 	out := handlers.NewObjectWriter(w)
-	for _, asked := range q.Hashes {
-		rec, err := h.record(r.Context(), asked)
-		if err := out.Add(asked.Text, rec, err); err != nil {
-			return nil, err
+	for asked := range slices.Chunk(q.Hashes, askedAbout) {
+		recs, err := h.records(r.Context(), inquiry, asked)
+		if err != nil {
+			return nil, out.Add("", nil, err)
+		}
+		for i := range asked {
+			if err := out.Add(asked[i].Text, recs[i], nil); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return nil, out.Close()
 }
 
-// record looks one hash up.
-func (h *Handler) record(ctx context.Context, asked handlers.Asked) (*contentRecord, error) {
-	rec := &contentRecord{Hash: asked.Value(), Map: []string{}}
-	hash, err := content.ParseHash(asked.Text)
-	if err != nil {
-		return rec, nil //nolint:nilerror // what is no hash is a content that nobody holds
+// records tells about contents. What is no hash is a content that nobody holds.
+func (h *Handler) records(ctx context.Context, inquiry *inquiry, asked []handlers.Asked) ([]*contentRecord, error) {
+	hashes := make([]content.Hash, len(asked))
+	for i := range asked {
+		hashes[i], _ = content.ParseHash(asked[i].Text)
 	}
-	placement, err := h.Index.Find(ctx, hash)
+	placements, err := inquiry.places(ctx, hashes)
 	if err != nil {
 		return nil, err
 	}
+	recs := make([]*contentRecord, len(asked))
+	for i, placement := range placements {
+		recs[i] = &contentRecord{Hash: asked[i].Value(), Map: []string{}}
+		if placement == nil {
+			continue
+		}
+		if err := h.tell(recs[i], hashes[i], placement); err != nil {
+			return nil, err
+		}
+	}
+	return recs, nil
+}
+
+// tell writes into a record where a content is.
+func (h *Handler) tell(rec *contentRecord, hash content.Hash, placement *inventory.Placement) error {
 	clones := h.available(placement)
 	if len(clones) == 0 {
 		if f := h.nobodyHolds(placement, notFound); len(placement.Clones) == 0 && f.Code == handlers.Unavailable {
-			return nil, f
+			return f
 		}
-		return rec, nil
+		return nil
 	}
 	first := clones[0]
 	mediaType, path := handlers.MediaType(first.Ext), handlers.RelativePath(hash, first.Ext)
@@ -67,7 +92,7 @@ func (h *Handler) record(ctx context.Context, asked handlers.Asked) (*contentRec
 	for _, c := range clones {
 		rec.Map = append(rec.Map, h.peerName(c.Store))
 	}
-	return rec, nil
+	return nil
 }
 
 // available returns the clones of a placement on stores that answer, the

@@ -14,7 +14,10 @@ import (
 
 // fault returns what a client is told about an error.
 func fault(err error) *handlers.Fault {
+	var f *handlers.Fault
 	switch {
+	case errors.As(err, &f):
+		return f
 	case errors.Is(err, account.ErrNoSession):
 		return handlers.Faultf(handlers.Unauthenticated, "The session is not valid; log in again").Because(err)
 	case errors.Is(err, account.ErrBadLogin):

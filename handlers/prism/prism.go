@@ -7,6 +7,7 @@
 package prism
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"time"
@@ -65,6 +66,21 @@ type Deps struct {
 	// Node tells whether a request comes from a node of the cluster, which may
 	// use the private routes; nil: none does.
 	Node func(r *http.Request) bool
+	// Content asks other nodes for a content that no record places anywhere, and
+	// Contents for many at once, without going by former answers; nil as their
+	// error says that the index knows what there is to be known. nil: there is
+	// nobody to ask.
+	Content  func(ctx context.Context, h content.Hash) error
+	Contents func(ctx context.Context, hashes []content.Hash) error
+	// Confirm waits until a write is durable elsewhere too, or ctx ends, and
+	// returns how many copies there are; nil: there is nowhere else.
+	Confirm func(ctx context.Context, ack record.Ack) record.Ack
+	// Sender sends contents from wherever their clones are; nil: from the stores
+	// of this process.
+	Sender *delivery.Sender
+	// Own lists the stores of this prism, also those of other processes; nil: all
+	// that the uploader knows.
+	Own func() []upload.Store
 	// Denied tells addresses that fetch-by-URL must not reach even where private
 	// ones are allowed (the node's own admin endpoint); nil: none.
 	Denied func(netip.AddrPort) bool
@@ -108,6 +124,9 @@ func New(deps Deps, settings Settings) *Handler {
 	}
 	if deps.Client == nil {
 		deps.Client = func(r *http.Request) (netip.Addr, string) { return handlers.ClientAddr(r), "http" }
+	}
+	if deps.Sender == nil {
+		deps.Sender = delivery.NewSender(delivery.Deps{Stores: deps.Stores, Registry: deps.Peers, Loosen: deps.Loosen, Log: deps.Log})
 	}
 	if settings.SessionHeader == "" {
 		settings.SessionHeader = "X-OOSE-Token"

@@ -11,6 +11,7 @@ import (
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/purchase"
+	"github.com/ooseio/oose/record"
 )
 
 // purchaseAnswer tells a purchase. That some numbers and lists are strings is
@@ -87,13 +88,27 @@ func (h *Handler) purchase(w http.ResponseWriter, r *http.Request, _ caller) (an
 	if err != nil {
 		return nil, err
 	}
-	w.Header().Set(durability, strconv.Itoa(max(1, ack.Copies)))
+	w.Header().Set(durability, strconv.Itoa(max(1, h.confirm(r.Context(), ack).Copies)))
 	return h.answerPurchase(p), nil
+}
+
+// confirmTime is how long a new purchase waits for a second copy.
+const confirmTime = 250 * time.Millisecond
+
+// confirm waits until a purchase is durable elsewhere too, for a moment: one
+// that only this node has would be lost with it, and its buyer is told so.
+func (h *Handler) confirm(ctx context.Context, ack record.Ack) record.Ack {
+	if h.Confirm == nil || ack.Copies > 1 {
+		return ack
+	}
+	ctx, cancel := context.WithTimeout(ctx, confirmTime)
+	defer cancel()
+	return h.Confirm(ctx, ack)
 }
 
 // held returns where a content is. One that nobody holds is a Fault.
 func (h *Handler) held(ctx context.Context, hash content.Hash) (*inventory.Placement, error) {
-	placement, err := h.Index.Find(ctx, hash)
+	placement, err := h.find(ctx, hash)
 	switch {
 	case err != nil:
 		return nil, err
@@ -141,16 +156,16 @@ func (h *Handler) findPurchase(w http.ResponseWriter, r *http.Request, _ caller)
 	if err := handlers.ReadJSON(w, r, &in); err != nil {
 		return nil, err
 	}
-	p, err := h.find(r.Context(), in.Token)
+	p, err := h.findToken(r.Context(), in.Token)
 	if err != nil {
 		return nil, err
 	}
 	return h.answerPurchase(p), nil
 }
 
-// find returns a purchase that is there, also one whose life is over. Removing
+// findToken returns a purchase that is there, also one whose life is over. Removing
 // a content ends its purchases, also where it was uploaded again since.
-func (h *Handler) find(ctx context.Context, text string) (*purchase.Purchase, error) {
+func (h *Handler) findToken(ctx context.Context, text string) (*purchase.Purchase, error) {
 	token, err := purchase.ParseToken(text)
 	if err != nil {
 		return nil, err
@@ -179,7 +194,7 @@ func (h *Handler) updatePurchase(w http.ResponseWriter, r *http.Request, _ calle
 	if err := handlers.ReadJSON(w, r, &in); err != nil {
 		return nil, err
 	}
-	p, err := h.find(r.Context(), in.Token)
+	p, err := h.findToken(r.Context(), in.Token)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ type Deps struct {
 	Node func(r *http.Request) bool
 	// Public serves the routes that everyone may use; nil: there are none.
 	Public Public
+	// Remote returns a store of another process, to which clones can be sent, and
+	// false where that can't be reached; nil: none can.
+	Remote func(heartbeat.Peer) (upload.Store, bool)
 }
 
 // Settings is what one site's configuration says.

@@ -208,7 +208,7 @@ func (h *Handler) sendClone(ctx context.Context, hash content.Hash, ext, to stri
 		return nil, nil, err
 	}
 	if target == nil {
-		return nil, &sendFault{handlers.SendFailed, "Store not in this process", none, store, nil}, nil
+		return nil, &sendFault{handlers.SendFailed, "Store can't be reached", none, store, nil}, nil
 	}
 	if ext == "" {
 		ext = c.Ext
@@ -220,7 +220,7 @@ func (h *Handler) sendClone(ctx context.Context, hash content.Hash, ext, to stri
 	return map[string]any{"store": store, "fileDetail": detailOf(c), "verifyDetail": verifyOf(v)}, nil, nil
 }
 
-// target finds a store by its full name. It is nil where another process has it.
+// target finds a store by its full name. It is nil where it can't be reached.
 func (h *Handler) target(full string) (upload.Store, heartbeat.Peer, bool) {
 	name, err := peer.ParseName(full)
 	if err != nil || name.Store == "" {
@@ -230,11 +230,15 @@ func (h *Handler) target(full string) (upload.Store, heartbeat.Peer, bool) {
 	if !ok || p.Name != name {
 		return nil, heartbeat.Peer{}, false
 	}
-	v, ok := h.Stores.Volume(p.ID)
-	if !ok {
-		return nil, p, true
+	if v, ok := h.Stores.Volume(p.ID); ok {
+		return upload.Local(v, p.Node, p.Group), p, true
 	}
-	return upload.Local(v, p.Node, p.Group), p, true
+	if h.Remote != nil {
+		if s, ok := h.Remote(p); ok {
+			return s, p, true
+		}
+	}
+	return nil, p, true
 }
 
 // copyTo makes a clone in another store from this one's.

@@ -125,6 +125,7 @@ func (p *pump) leaveCommit(w *writer) {
 	default:
 		w.fail(ErrStalled)
 		w.left.Store(true)
+		w.interrupt(ErrStalled)
 	}
 }
 
@@ -135,6 +136,11 @@ func commitTime(size int64) time.Duration {
 // complete copies a finished clone to further stores until there are as many
 // as are wanted, or no store is left. What is missing then is repaired later.
 func (u *Uploader) complete(ctx context.Context, req *Request, p *pump, h content.Hash, clones []inventory.Clone) []inventory.Clone {
+	for _, w := range p.writers {
+		if !w.alive() {
+			p.avoid(w.store)
+		}
+	}
 	for len(clones) < req.Copies && len(p.ranking) > 0 {
 		store := p.next()
 		if hasClone(clones, store.Target().ID) {
@@ -142,6 +148,7 @@ func (u *Uploader) complete(ctx context.Context, req *Request, p *pump, h conten
 		}
 		c, err := u.copy(ctx, req, clones, store, h)
 		if err != nil {
+			p.avoid(store)
 			u.log.Warn("clone of an upload was not copied", zap.String("store", store.Target().ID), zap.Stringer("hash", h), zap.Error(err))
 			continue
 		}

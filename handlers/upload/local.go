@@ -36,7 +36,7 @@ func (l local) acquire() (release func(), err error) {
 	return release, nil
 }
 
-func (l local) Create(ctx context.Context, size int64) (Sink, error) {
+func (l local) Create(ctx context.Context, size int64, _ content.Type) (Sink, error) {
 	temp, err := l.volume.Create(ctx, size)
 	if err != nil {
 		return nil, err

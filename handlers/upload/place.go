@@ -1,10 +1,12 @@
 package upload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -31,6 +33,7 @@ func (u *Uploader) start(ctx context.Context, req *Request) (*pump, error) {
 		store := p.next()
 		if err := p.open(ctx, store, req.Size); err != nil {
 			failures = append(failures, err)
+			p.avoid(store)
 			u.log.Warn("store takes no clone of an upload", zap.String("store", store.Target().ID), zap.Error(err))
 		}
 	}
@@ -43,7 +46,7 @@ func (u *Uploader) start(ctx context.Context, req *Request) (*pump, error) {
 
 // open begins a clone in a store.
 func (p *pump) open(ctx context.Context, store Store, size int64) error {
-	sink, err := store.Create(ctx, size)
+	sink, err := store.Create(ctx, size, p.typ)
 	if err != nil {
 		return err
 	}
@@ -61,6 +64,22 @@ func (p *pump) next() Store {
 	store := p.ranking[0]
 	p.ranking = p.ranking[1:]
 	return store
+}
+
+// avoid puts the candidates of a store's node behind all others: what failed
+// there may fail again.
+func (p *pump) avoid(store Store) {
+	node := store.Target().Node
+	slices.SortStableFunc(p.ranking, func(a, b Store) int {
+		return cmp.Compare(at(a, node), at(b, node))
+	})
+}
+
+func at(s Store, node string) int {
+	if s.Target().Node == node {
+		return 1
+	}
+	return 0
 }
 
 // rank puts the stores that would take the upload in order: those that hold
@@ -108,7 +127,7 @@ func refusal(ctx context.Context, req *Request) error {
 			causes = append(causes, fmt.Errorf("store %s: %w", t.ID, inventory.ErrFull))
 			continue
 		}
-		sink, err := s.Create(ctx, req.Size)
+		sink, err := s.Create(ctx, req.Size, req.Type)
 		if err != nil {
 			causes = append(causes, err)
 			continue

@@ -277,7 +277,7 @@ func (p *pump) sweep(now time.Time) {
 			continue
 		}
 		for _, other := range alive {
-			if other != w && other.taken.Load() > w.taken.Load() {
+			if other != w && w.isBehind(other) {
 				p.leave(w)
 				break
 			}
@@ -294,6 +294,7 @@ func (p *pump) sweep(now time.Time) {
 func (p *pump) leave(w *writer) {
 	w.fail(ErrStalled)
 	w.left.Store(true)
+	w.interrupt(ErrStalled)
 	for {
 		select {
 		case c, ok := <-w.queue:

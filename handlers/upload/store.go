@@ -19,6 +19,21 @@ type Sink interface {
 	Abort()
 }
 
+// Ender is a Sink whose bytes are not where they belong when Write has returned.
+type Ender interface {
+	// End says that all bytes were written, and returns when the other side has
+	// all of them. It comes before Commit.
+	End() error
+}
+
+// Interrupter is a Sink that may wait for another node.
+type Interrupter interface {
+	// Interrupt has a Write, End or Commit that waits fail, and those to come. It may
+	// be called by any goroutine, and does not wait itself. The sink must still
+	// be aborted.
+	Interrupt(cause error)
+}
+
 // Store is somewhere clones can be put: a volume of this process, or a store
 // of another node.
 type Store interface {
@@ -28,10 +43,10 @@ type Store interface {
 	Readable() bool
 	// Writable tells whether it would take a new clone.
 	Writable() bool
-	// Create begins a clone of size bytes, -1 where that is not known. A store
-	// that is not writable says why: inventory.ErrFull, ErrReadOnly, ErrSuspect
-	// or ErrOffline.
-	Create(ctx context.Context, size int64) (Sink, error)
+	// Create begins a clone of size bytes, -1 where that is not known, whose
+	// digest is of a type. A store that is not writable says why:
+	// inventory.ErrFull, ErrReadOnly, ErrSuspect or ErrOffline.
+	Create(ctx context.Context, size int64, t content.Type) (Sink, error)
 	// Open gives a clone's bytes, to copy them to another store.
 	Open(ctx context.Context, c inventory.Clone) (io.ReadCloser, error)
 	// Renew checks that the store holds the content as recorded, and renews

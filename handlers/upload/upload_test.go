@@ -62,7 +62,7 @@ func (s *fakeStore) Target() inventory.Target { return s.target }
 func (s *fakeStore) Readable() bool           { return true }
 func (s *fakeStore) Writable() bool           { return !s.readOnly }
 
-func (s *fakeStore) Create(context.Context, int64) (Sink, error) {
+func (s *fakeStore) Create(context.Context, int64, content.Type) (Sink, error) {
 	if s.readOnly {
 		return nil, inventory.ErrReadOnly
 	}

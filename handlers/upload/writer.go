@@ -2,6 +2,7 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash"
 	"sync"
@@ -30,6 +31,7 @@ type writer struct {
 	given   int64         // bytes handed over, by the pump
 	taken   atomic.Int64  // bytes of those that the sink has taken
 	moved   atomic.Int64  // when it last took some or was first given some, nanoseconds since 1970
+	ending  atomic.Bool   // all are written, and the sink is waited for
 	drained chan struct{} // it has taken all there will be
 	left    atomic.Bool   // nobody waits for it any more
 
@@ -72,6 +74,9 @@ func (w *writer) run() {
 		w.moved.Store(time.Now().UnixNano())
 		c.release()
 	}
+	if e, ok := w.sink.(Ender); ok && !aborted {
+		w.finishWriting(e)
+	}
 	close(w.drained)
 	w.notify()
 	v := <-w.verdict
@@ -87,6 +92,16 @@ func (w *writer) run() {
 	}
 }
 
+// finishWriting waits until a sink's bytes are where they belong.
+func (w *writer) finishWriting(e Ender) {
+	w.moved.Store(time.Now().UnixNano())
+	w.ending.Store(true)
+	if err := e.End(); err != nil {
+		w.fail(err)
+	}
+	w.ending.Store(false)
+}
+
 func (w *writer) notify() {
 	select {
 	case w.pump.wake <- struct{}{}:
@@ -94,8 +109,25 @@ func (w *writer) notify() {
 	}
 }
 
-// decide gives the verdict; the first one counts.
-func (w *writer) decide(v verdict) { w.once.Do(func() { w.verdict <- v }) }
+// decide gives the verdict; the first one counts. What a sink still waits for
+// is of no use once its bytes are not wanted.
+func (w *writer) decide(v verdict) {
+	w.once.Do(func() {
+		w.verdict <- v
+		if !v.commit {
+			w.interrupt(errUnwanted)
+		}
+	})
+}
+
+var errUnwanted = errors.New("the upload is not wanted any more")
+
+// interrupt has a sink that can be interrupted not wait any longer.
+func (w *writer) interrupt(cause error) {
+	if s, ok := w.sink.(Interrupter); ok {
+		s.Interrupt(cause)
+	}
+}
 
 func (w *writer) give(c *chunk) {
 	if w.taken.Load() == w.given {
@@ -105,12 +137,18 @@ func (w *writer) give(c *chunk) {
 	w.queue <- c
 }
 
-// waited returns for how long bytes have waited of which none was taken.
+// waited returns for how long bytes have waited of which none was taken, or the
+// end of them was waited for.
 func (w *writer) waited(now time.Time) time.Duration {
-	if w.taken.Load() == w.given {
+	if w.taken.Load() == w.given && !w.ending.Load() {
 		return 0
 	}
 	return now.Sub(time.Unix(0, w.moved.Load()))
+}
+
+// isBehind tells whether another writer has got further.
+func (w *writer) isBehind(other *writer) bool {
+	return other.taken.Load() > w.taken.Load() || w.ending.Load() && other.hasDrained()
 }
 
 func (w *writer) hasDrained() bool {

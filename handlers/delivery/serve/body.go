@@ -20,7 +20,7 @@ func (s *sender) reopen(offset int64) error {
 	if s.info.Next == nil {
 		return ErrBroken
 	}
-	body, err := s.info.Next(offset)
+	body, err := s.info.Next(offset, s.end)
 	if err != nil {
 		return err
 	}
@@ -42,8 +42,13 @@ func fileOf(body io.ReadCloser) *os.File {
 	return nil
 }
 
-// readAt reads from the body in use at a position of the content. Fewer bytes
-// than asked for come with an error, which is never io.EOF.
+// leastRead is how many bytes a body that is no file is waited for, before what
+// came is handed on.
+const leastRead = 32 << 10
+
+// readAt reads from the body in use at a position of the content. Where that is
+// a file, fewer bytes than asked for come with an error, which is never io.EOF;
+// another body may give fewer.
 func (s *sender) readAt(p []byte, pos int64) (int, error) {
 	var n int
 	var err error
@@ -59,8 +64,11 @@ func (s *sender) readAt(p []byte, pos int64) (int, error) {
 			}
 			return s.readAt(p, pos)
 		}
-		n, err = io.ReadFull(s.body, p)
+		n, err = io.ReadAtLeast(s.body, p, min(len(p), leastRead))
 		s.offset += int64(n)
+		if err == nil {
+			return n, nil
+		}
 	}
 	if n == len(p) {
 		return n, nil

@@ -46,11 +46,12 @@ type Info struct {
 	// none.
 	Loosen Loosen
 
-	// Next opens the content anew, from another clone, positioned at offset. It
-	// is called when a body failed, and must return an error when there is
-	// nothing more to try. An *os.File among its results leaves by sendfile. nil
-	// means that there is only the first body.
-	Next func(offset int64) (io.ReadCloser, error)
+	// Next opens the content anew, positioned at offset; of it, what lies before
+	// end is wanted. It is called when a body failed, then from another clone, and
+	// for each further range of a body that is no file. It must return an error
+	// when there is nothing more to try. An *os.File among its results leaves by
+	// sendfile. nil means that there is only the first body.
+	Next func(offset, end int64) (io.ReadCloser, error)
 
 	// Failed is told of each body that failed, before Next is called. May be nil.
 	Failed func(err error)
@@ -120,10 +121,31 @@ func (p *Plan) HasContent() bool {
 	return p.status == http.StatusOK || p.status == http.StatusPartialContent
 }
 
+// First returns the part of the content that Send begins with: from start up to,
+// not including, end.
+func (p *Plan) First() (start, end int64) {
+	if len(p.ranges) > 0 {
+		return p.ranges[0].start, p.ranges[0].end
+	}
+	return 0, p.info.Size
+}
+
 // Send answers the request. f is the open content, positioned anywhere; it may
 // be nil where HasBody is false, and stays the caller's to close. A client that
 // goes away is no error. Errors: ErrUnreadable, ErrBroken.
 func (p *Plan) Send(w http.ResponseWriter, r *http.Request, f *os.File) (Result, error) {
+	return p.send(w, r, sender{w: w, r: r, info: p.info, file: f})
+}
+
+// SendFrom is Send with a body as Info.Next gives it, positioned where First
+// says. It is closed in any case.
+func (p *Plan) SendFrom(w http.ResponseWriter, r *http.Request, body io.ReadCloser) (Result, error) {
+	start, _ := p.First()
+	return p.send(w, r, sender{w: w, r: r, info: p.info, file: fileOf(body), body: body, offset: start})
+}
+
+func (p *Plan) send(w http.ResponseWriter, r *http.Request, out sender) (Result, error) {
+	defer out.close()
 	switch p.status {
 	case http.StatusNotModified, http.StatusPreconditionFailed:
 		p.setCommon(w.Header())
@@ -137,9 +159,7 @@ func (p *Plan) Send(w http.ResponseWriter, r *http.Request, f *os.File) (Result,
 	p.setCommon(h)
 	p.setBody(h, q)
 
-	out := sender{w: w, r: r, info: p.info, file: f}
 	out.pace.rate = q.rate
-	defer out.close()
 	var err error
 	switch len(p.ranges) {
 	case 0:

@@ -35,6 +35,7 @@ type sender struct {
 	file   *os.File      // the body in use, where it is a file
 	body   io.ReadCloser // the body that Next opened, a file or not; to be closed
 	offset int64         // where body is, when it is no file
+	end    int64         // of the span that is being sent
 
 	readFrom io.ReaderFrom // the response's, where sendfile may come of it
 	chunk    int64         // see Loosen
@@ -93,6 +94,7 @@ func (s *sender) small(status int, sp span) error {
 	buf := smallBuffers.Get().(*[smallBody]byte)
 	defer smallBuffers.Put(buf)
 	p := buf[:sp.length()]
+	s.end = sp.end
 	for done := 0; done < len(p); {
 		n, err := s.readAt(p[done:], sp.start+int64(done))
 		done += n
@@ -118,6 +120,7 @@ func clearBody(h http.Header) {
 
 // copySpan sends a span, continuing with the next clone where one fails.
 func (s *sender) copySpan(sp span) error {
+	s.end = sp.end
 	for sp.start < sp.end {
 		piece := span{sp.start, sp.start + s.pace.piece(sp.length(), s.chunk)}
 		if err := s.pace.wait(s.r.Context(), piece.length()); err != nil {
@@ -130,6 +133,9 @@ func (s *sender) copySpan(sp span) error {
 			return err
 		}
 		if srcErr != nil {
+			if s.r.Context().Err() != nil {
+				return errGone // which ends a body from elsewhere as well
+			}
 			if s.next(sp.start, srcErr) != nil {
 				return ErrBroken
 			}

@@ -187,7 +187,7 @@ func TestNextCloneContinuesFromThatByte(t *testing.T) {
 				var failures []error
 				info := s.info
 				opens := 0
-				info.Next = func(offset int64) (io.ReadCloser, error) {
+				info.Next = func(offset, _ int64) (io.ReadCloser, error) {
 					offsets = append(offsets, offset)
 					opens++
 					switch opens {
@@ -237,7 +237,7 @@ func TestNextCloneOverTheWire(t *testing.T) {
 				if chunk > 0 {
 					info, w = loosened, chunkWriter{w, chunk}
 				}
-				info.Next = func(int64) (io.ReadCloser, error) { return os.Open(s.path) }
+				info.Next = func(int64, int64) (io.ReadCloser, error) { return os.Open(s.path) }
 				f := s.truncated(t, 1<<20+333)
 				defer f.Close()
 				plan := Prepare(r, &info)
@@ -271,7 +271,7 @@ func TestNoCloneLeft(t *testing.T) {
 
 	small := s.info
 	small.Size = 2000
-	small.Next = func(int64) (io.ReadCloser, error) { return nil, errors.New("no more") }
+	small.Next = func(int64, int64) (io.ReadCloser, error) { return nil, errors.New("no more") }
 	rec, err = send("/x?attach=y", small)
 	require.ErrorIs(t, err, ErrUnreadable)
 	require.Empty(t, rec.Body.Bytes())

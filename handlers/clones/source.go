@@ -1,0 +1,110 @@
+package clones
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ooseio/oose/content"
+	"github.com/ooseio/oose/handlers/delivery"
+	"github.com/ooseio/oose/handlers/upload"
+	"github.com/ooseio/oose/heartbeat"
+	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/peer"
+)
+
+// Peers tells who the peers are and which of them answer. *heartbeat.Registry
+// is one.
+type Peers interface {
+	Lookup(id string) (heartbeat.Peer, bool)
+	Available(id string) bool
+	Begin(id string) (end func())
+	InFlight(id string) int64
+	Failed(id string)
+	Answered(id string)
+}
+
+// Source gives delivery the clones of stores that are not in this process.
+type Source struct {
+	client *Client
+	peers  Peers
+}
+
+var _ delivery.Elsewhere = (*Source)(nil)
+
+// NewSource returns the stores elsewhere that the registry knows.
+func NewSource(client *Client, peers Peers) *Source { return &Source{client, peers} }
+
+// Candidate is delivery.Elsewhere's.
+func (s *Source) Candidate(store string, anyway bool) (heartbeat.Candidate, bool) {
+	p, ok := s.peers.Lookup(store)
+	if !ok || p.Cluster == "" || !p.Active || !anyway && !s.peers.Available(store) {
+		return heartbeat.Candidate{}, false
+	}
+	return heartbeat.Candidate{ID: store, Group: p.Group, Site: p.Site, InFlight: s.peers.InFlight(store)}, true
+}
+
+// Open is delivery.Elsewhere's.
+func (s *Source) Open(ctx context.Context, store string, h content.Hash, offset, end int64) (io.ReadCloser, error) {
+	p, ok := s.peers.Lookup(store)
+	if !ok || p.Cluster == "" {
+		return nil, fmt.Errorf("store %s: %w", store, inventory.ErrOffline)
+	}
+	done := s.peers.Begin(store)
+	body, err := s.client.Open(ctx, p.Cluster, store, h, offset, end)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return &counted{body, done}, nil
+}
+
+// counted is a body that ends a request's count.
+type counted struct {
+	io.ReadCloser
+	done func()
+}
+
+func (c *counted) Close() error {
+	if c.done != nil {
+		c.done()
+		c.done = nil
+	}
+	return c.ReadCloser.Close()
+}
+
+// Failed is delivery.Elsewhere's. A store that says that it has no such clone
+// does answer as it should: the record is wrong.
+func (s *Source) Failed(store string, err error) {
+	for _, wrong := range []error{inventory.ErrNotExist, inventory.ErrChanged, inventory.ErrBlocked} {
+		if errors.Is(err, wrong) {
+			return
+		}
+	}
+	s.peers.Failed(store)
+}
+
+// Answered is delivery.Elsewhere's.
+func (s *Source) Answered(store string) { s.peers.Answered(store) }
+
+// Store returns a peer's store for the uploader, and false where it is none that
+// can be reached.
+func (s *Source) Store(p heartbeat.Peer) (upload.Store, bool) {
+	if p.Kind != peer.Store || p.Cluster == "" {
+		return nil, false
+	}
+	group := p.Group
+	if p.Site != "" && group != "" { // groups of several sites may share a name
+		group = p.Site + "/" + group
+	}
+	readable := func() bool { return s.peers.Available(p.ID) }
+	return s.client.Remote(Target{
+		Target:   inventory.Target{ID: p.ID, Node: p.Node, Group: group, Free: p.Free},
+		Address:  p.Cluster,
+		Readable: readable,
+		Writable: func() bool { return p.Active && p.Writable && p.Room && readable() },
+		Failed:   func() { s.peers.Failed(p.ID) },
+		Answered: func() { s.peers.Answered(p.ID) },
+	}), true
+}
