@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"node/...":                 {"handlers/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "journal/...", "redisdb/...", "record/...", "content", "peer"},
 	"handlers":                 {"inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
 	"handlers/...":             {"handlers", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
+	"handlers/clones/...":      {"handlers", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "heartbeat/...", "record/...", "content", "peer"},
 	"handlers/delivery/...":    {"handlers", "handlers/delivery/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
 	"handlers/handlertest/...": {"handlers/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
 	"handlers/prism/...":       {"handlers", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},

@@ -85,6 +85,10 @@ func NewSessions(e record.Engine, users *Users, life func() time.Duration, clock
 	s.SetKeys(keys)
 	s.stop = e.Watch(record.Session, func(records []record.Record) {
 		for _, r := range records {
+			if r.Key == "" {
+				s.cache.Clear()
+				continue
+			}
 			s.cache.Invalidate(r.Key)
 		}
 	})

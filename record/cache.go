@@ -49,6 +49,11 @@ func (c *Cache[V]) Get(ctx context.Context, key string, load func(context.Contex
 	if v, ok := c.values.GetIfPresent(key); ok {
 		return v, nil
 	}
+	return c.Load(ctx, key, load)
+}
+
+// Load is Get for who does not trust what is in memory: it always loads.
+func (c *Cache[V]) Load(ctx context.Context, key string, load func(context.Context, string) (V, bool, error)) (V, error) {
 	// A key is often cut out of something longer, such as a URL of many
 	// kilobytes, which would stay in memory for as long as the key does.
 	key = strings.Clone(key)

@@ -32,14 +32,8 @@ func Check(topic Topic, key string, changes []Change) error {
 			return fmt.Errorf("%w: member %.40q comes twice in one update", ErrInvalid, c.Member)
 		}
 		members[c.Member] = true
-		if len(c.Value) > MaxValue {
-			return fmt.Errorf("%w: value of %d bytes, at most %d", ErrInvalid, len(c.Value), MaxValue)
-		}
-		if c.Delete && len(c.Value) > 0 {
-			return fmt.Errorf("%w: a tombstone has no value", ErrInvalid)
-		}
-		if c.Expires < 0 {
-			return fmt.Errorf("%w: expiry %d is before 1970", ErrInvalid, c.Expires)
+		if err := checkValue(c.Value, c.Delete, c.Expires); err != nil {
+			return err
 		}
 		total += len(key) + len(c.Member) + len(c.Value)
 	}
@@ -77,10 +71,28 @@ func checkMember(topic Topic, member string) error {
 	return nil
 }
 
+func checkValue(value []byte, deleted bool, expires int64) error {
+	switch {
+	case len(value) > MaxValue:
+		return fmt.Errorf("%w: value of %d bytes, at most %d", ErrInvalid, len(value), MaxValue)
+	case deleted && len(value) > 0:
+		return fmt.Errorf("%w: a tombstone has no value", ErrInvalid)
+	case expires < 0:
+		return fmt.Errorf("%w: expiry %d is before 1970", ErrInvalid, expires)
+	}
+	return nil
+}
+
 // CheckRecord tells whether engines take a record that another source wrote.
 // Its error is ErrInvalid.
 func CheckRecord(r Record) error {
-	if err := Check(r.Topic, r.Key, []Change{{Member: r.Member, Value: r.Value, Expires: r.Expires, Delete: r.Deleted}}); err != nil {
+	if err := CheckKey(r.Topic, r.Key); err != nil {
+		return err
+	}
+	if err := checkMember(r.Topic, r.Member); err != nil {
+		return err
+	}
+	if err := checkValue(r.Value, r.Deleted, r.Expires); err != nil {
 		return err
 	}
 	switch {
