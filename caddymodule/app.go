@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -35,6 +37,7 @@ type App struct {
 
 	held   atomic.Pointer[holding] // set while requests may use it
 	events storeEvents
+	ports  ports
 
 	mu      sync.Mutex // guards what follows
 	stores  []node.StoreSpec
@@ -47,7 +50,8 @@ type App struct {
 // holding is the node and what a configuration has of it.
 type holding struct {
 	*node.Attachment
-	pool *pooled
+	pool    *pooled
+	unshare func() // takes the engine back from `storage oose`; nil where it was not given
 }
 
 // CaddyModule returns the Caddy module information.
@@ -93,10 +97,7 @@ func (app *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	if err := app.endStreamsOnExit(); err != nil {
-		return err
-	}
-	return app.events.subscribe(ctx)
+	return app.subscribe()
 }
 
 // warnOfSessionHeader tells what a header of another name needs: access logs
@@ -107,6 +108,26 @@ func (app *App) warnOfSessionHeader() {
 		return
 	}
 	app.log.Warn("access logs would have session tokens: have their filters delete this field", zap.String("field", "request>headers>"+name))
+}
+
+// warnOfCluster tells what keeps a node of a cluster from being reached, or
+// lets others listen.
+func (app *App) warnOfCluster(c *node.Config) {
+	if len(c.Cluster.Secret) == 0 {
+		if len(c.Cluster.Join) > 0 {
+			app.log.Warn("without a secret this node is alone, whatever it is told to join: give all nodes the same one, `cluster { secret ... }`")
+		}
+		return
+	}
+	u, err := url.Parse(c.Cluster.Address)
+	if err != nil || u.Host == "" {
+		app.log.Warn("other nodes can't reach this one: name its address, `cluster { address https://... }`")
+		return
+	}
+	ip, _ := netip.ParseAddr(u.Hostname())
+	if u.Scheme == "http" && !ip.IsLoopback() && u.Hostname() != "localhost" {
+		app.log.Warn("nodes talk without TLS: that is for networks which nobody else can listen to", zap.String("address", c.Cluster.Address))
+	}
 }
 
 // makeAbsolute makes a path one from the root; an empty one stays empty.
@@ -144,8 +165,10 @@ func (app *App) Cleanup() error {
 	held := app.held.Swap(nil)
 	app.mu.Unlock()
 	if held != nil {
+		held.unshare()
 		held.Detach(releaseNode)
 	}
+	app.ports.finish()
 	app.events.end()
 	return nil
 }
@@ -175,6 +198,7 @@ func (app *App) attach() (*holding, error) {
 		app.err = err
 		return nil, err
 	}
+	a.unshare = shareCertificates(a.Node())
 	app.held.Store(a)
 	for _, v := range a.Node().Volumes() {
 		app.events.seed(v.Status())
@@ -216,6 +240,10 @@ func (app *App) spec(late bool) node.Spec {
 	if s.Config.URL == "" {
 		s.Config.URL = found.url
 	}
+	if s.Config.Cluster.Address == "" {
+		s.Config.Cluster.Address = found.node
+	}
+	app.warnOfCluster(&s.Config)
 	for i := range s.Stores {
 		if s.Stores[i].Address == "" {
 			s.Stores[i].Address = found.stores[s.Stores[i].Name]
@@ -269,9 +297,9 @@ func (app *App) acquire() (*holding, error) {
 	return a, nil
 }
 
-// endStreamsOnExit has what still streams ended a while after the process was
-// told to stop.
-func (app *App) endStreamsOnExit() error {
+// subscribe has the app hear when its configuration has started and when it is
+// about to stop.
+func (app *App) subscribe() error {
 	loaded, err := app.ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -280,7 +308,13 @@ func (app *App) endStreamsOnExit() error {
 	if !ok {
 		return fmt.Errorf("getting the events app: it is a %T", loaded)
 	}
-	return events.On("stopping", exitHandler{app})
+	return errors.Join(
+		events.On("started", onStarted(returnMemory)),
+		events.On("started", portKeeper{app}),
+		events.On("stopping", portPasser{app}),
+		events.On("stopping", exitHandler{app}),
+		app.events.subscribe(app.ctx, events),
+	)
 }
 
 // Interface guards

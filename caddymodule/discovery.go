@@ -18,6 +18,7 @@ import (
 type found struct {
 	url    string            // of the handler of purchases; of a listener where no host is named
 	stores map[string]string // by store name, where a host is named
+	node   string            // of any of them, where a host is named: there other nodes reach this one
 }
 
 // site is where one of our handlers stands.
@@ -51,6 +52,9 @@ func (app *App) discover() found {
 	if result.url == "" {
 		result.url = best(s.prisms)
 	}
+	if i := slices.IndexFunc(s.all, func(x site) bool { return x.named }); i >= 0 {
+		result.node = s.all[i].base
+	}
 	for name, sites := range s.stores {
 		if address := best(sites); sites[0].named || slices.ContainsFunc(sites, func(x site) bool { return x.named }) {
 			result.stores[name] = address
@@ -79,6 +83,7 @@ type search struct {
 	server            *caddyhttp.Server
 	purchases, prisms []site
 	stores            map[string][]site
+	all               []site
 	roles             map[string]uint8 // by web address: which roles stand there
 }
 
@@ -104,13 +109,17 @@ func (s *search) handler(handler caddyhttp.MiddlewareHandler, host string) {
 	case *caddyhttp.Subroute:
 		s.routes(h.Routes, host)
 	case *Purchase:
-		s.purchases = append(s.purchases, s.site(host))
+		at := s.site(host)
+		s.all = append(s.all, at)
+		s.purchases = append(s.purchases, at)
 	case *Prism:
 		at := s.site(host)
+		s.all = append(s.all, at)
 		s.prisms = append(s.prisms, at)
 		s.share(at, hasPrism)
 	case *Store:
 		at := s.site(host)
+		s.all = append(s.all, at)
 		s.share(at, hasStore)
 		if h.Name != "" && at.base != "" {
 			if s.stores == nil {

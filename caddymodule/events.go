@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,15 +39,7 @@ type storeEvents struct {
 
 // subscribe has the emitting begin when the configuration that ctx is of has
 // started: until then the events app is not ready.
-func (e *storeEvents) subscribe(ctx caddy.Context) error {
-	loaded, err := ctx.App("events")
-	if err != nil {
-		return fmt.Errorf("getting the events app: %w", err)
-	}
-	events, ok := loaded.(*caddyevents.App)
-	if !ok {
-		return fmt.Errorf("getting the events app: it is a %T", loaded)
-	}
+func (e *storeEvents) subscribe(ctx caddy.Context, events *caddyevents.App) error {
 	return events.On("started", onStarted(func() {
 		e.begin(func(name string, data map[string]any) { events.Emit(ctx, name, data) })
 	}))

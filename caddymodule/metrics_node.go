@@ -102,8 +102,10 @@ func (nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, v := range n.Volumes() {
 		collectStore(ch, v.Status())
 	}
-	stats := n.Journal().Stats()
-	collectJournal(ch, &stats)
+	if j := n.Journal(); j != nil {
+		stats := j.Stats()
+		collectJournal(ch, &stats)
+	}
 	collectCounters(ch, n.Counters.Flat())
 }
 

@@ -92,6 +92,7 @@ func (h *role) own(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
+	h.app.ports.lead(w, r)
 	s := a.pool.streams.begin(w, r)
 	defer s.end()
 	defer loosen(r)()

@@ -35,7 +35,7 @@ type Store struct {
 	// nothing is written below a medium that is not mounted. Default: false.
 	Mount bool `json:"mount,omitempty"`
 
-	// Room for pull-through copies. Default: none. Not yet in effect.
+	// Room for pull-through copies. Default: none.
 	Cache node.Size `json:"cache,omitempty"`
 
 	// The prism the store belongs to. Default: the prism of this process,

@@ -64,7 +64,8 @@ func (s *streams) begin(w http.ResponseWriter, r *http.Request) *exchange {
 }
 
 // knowConnections has requests of a server know their connection, so that it
-// can be closed when the process is to end.
+// can be closed when the process is to end, and a reload know which connections
+// have not brought any.
 func (app *App) knowConnections(server *caddyhttp.Server) {
 	app.mu.Lock()
 	defer app.mu.Unlock()
@@ -75,6 +76,7 @@ func (app *App) knowConnections(server *caddyhttp.Server) {
 	server.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, caddyhttp.ConnCtxKey, conn)
 	})
+	server.RegisterConnState(app.ports.note)
 }
 
 func (st *exchange) end() {
@@ -178,8 +180,15 @@ func (s *streams) close() {
 type exitHandler struct{ app *App }
 
 // Handle begins the time after which running streams are ended, where the
-// process is to end; a reload ends nothing.
+// process is to end; a reload ends nothing but what other nodes follow here,
+// and they go on at the next configuration.
 func (h exitHandler) Handle(context.Context, caddy.Event) error {
+	if a := h.app.held.Load(); a != nil {
+		if caddy.Exiting() {
+			a.Node().Leave()
+		}
+		a.Retire()
+	}
 	if p := running(); p != nil && caddy.Exiting() {
 		p.streams.endAfter(h.app.ExitAfter.Std(), h.app.log)
 	}

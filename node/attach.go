@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -50,6 +51,8 @@ type Attachment struct {
 
 	holders atomic.Int64 // requests, and 1 for the configuration itself
 	then    func()
+	retire  sync.Once
+	retired chan struct{} // closed when it is no longer the one to ask
 }
 
 // Node returns what it is attached to.
@@ -80,11 +83,16 @@ func (a *Attachment) Release() {
 	a.then()
 }
 
+// Retire ends the streams of journals that other nodes read through this
+// configuration: they ask the next one. Everything else goes on.
+func (a *Attachment) Retire() { a.retire.Do(func() { close(a.retired) }) }
+
 // Detach ends the configuration's hold: its rules are no longer in force, and
 // those of the one below are again. When no request holds it any more, its
 // stores are let go, and then is called. It must be called once.
 func (a *Attachment) Detach(then func()) {
 	a.then = then
+	a.Retire()
 	a.node.retire(a)
 	a.Release()
 }
@@ -96,7 +104,7 @@ func (n *Node) Attach(spec Spec) (*Attachment, error) {
 		return nil, err
 	}
 	spec.Stores = stores
-	a := &Attachment{node: n, spec: spec, byName: make(map[string]*openVolume), then: func() {}}
+	a := &Attachment{node: n, spec: spec, byName: make(map[string]*openVolume), then: func() {}, retired: make(chan struct{})}
 	for _, s := range stores {
 		v, err := n.volumes.hold(s.Store, spec.Config)
 		if err != nil {
@@ -160,6 +168,11 @@ func (n *Node) enthrone(a *Attachment) {
 	}
 	n.stack = append(n.stack, a)
 	n.rule(a)
+	n.meet.Do(func() {
+		if n.others != nil && n.others.swarm != nil {
+			n.stopDomains = append(n.stopDomains, n.spawn("alone", n.runAlone), n.spawn("swarm", n.others.swarm.Run))
+		}
+	})
 }
 
 // retire takes a configuration from the stack.
@@ -184,6 +197,10 @@ func (n *Node) rule(a *Attachment) {
 		if err := v.Configure(n.volumes.config(s.Store, a.spec.Config)); err != nil {
 			n.log.Error("store does not take its settings", zap.String("store", s.Name), zap.Error(err))
 		}
+		n.volumes.setCache(v, int64(s.Cache))
+	}
+	if n.others != nil && n.others.swarm != nil {
+		n.others.swarm.SetJoin(a.spec.Config.Cluster.Join)
 	}
 	n.register()
 }
@@ -211,6 +228,8 @@ func (n *Node) CheckReload(c *Config) error {
 		{"name", name == n.id.Name},
 		{"domain", c.Domain == own.Domain},
 		{"cluster secret", slices.Equal(c.Cluster.Secret, own.Cluster.Secret)},
+		{"cluster trust", c.Cluster.Trust == own.Cluster.Trust},
+		{"cluster client_auth", c.Cluster.ClientAuth == own.Cluster.ClientAuth},
 		{"purchase zone", c.Purchase.Zone == own.Purchase.Zone},
 	} {
 		if !s.same {

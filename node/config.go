@@ -38,8 +38,8 @@ type Config struct {
 	// handler of a store may declare its store as well.
 	Stores []Store `json:"stores,omitempty"`
 
-	// How this node finds the others, and how they know one another. Not yet
-	// in effect, but for the secret, from which the key of the tokens is made.
+	// How this node finds the others, and how they know one another. Without a
+	// secret it is alone.
 	Cluster Cluster `json:"cluster,omitzero"`
 
 	// How content is taken in.
@@ -78,8 +78,8 @@ type Config struct {
 
 // Engine tells where records are kept.
 type Engine struct {
-	// `badger`: embedded, nothing to install. `redis`: not yet in effect.
-	// Default: badger.
+	// `badger`: embedded, nothing to install, replicated between the nodes.
+	// `redis`: all records are in one Redis or Valkey. Default: badger.
 	Kind string `json:"kind,omitempty"`
 
 	// The folder of the engine `badger`. Default: `meta` in the data folder.
@@ -111,7 +111,8 @@ type Store struct {
 	// nothing is written below a medium that is not mounted. Default: false.
 	Mount bool `json:"mount,omitempty"`
 
-	// Room for pull-through copies. Default: none. Not yet in effect.
+	// Room for pull-through copies: content fetched for a viewer from a store
+	// elsewhere is kept here for the next one. Default: none.
 	Cache Size `json:"cache,omitempty"`
 }
 
@@ -122,19 +123,20 @@ type Cluster struct {
 	Secret []string `json:"secret,omitempty"`
 
 	// The address at which the other nodes reach this one, as
-	// `https://edge1.oose.example:5971`. Not yet in effect.
+	// `https://edge1.oose.example:5971`. Any site that holds one of the handlers
+	// answers them. Default: the first of these sites that names a host.
 	Address string `json:"address,omitempty"`
 
 	// Where other nodes are: addresses, or names that list them as
-	// `dns+srv://_oose._tcp.oose.example` or `dns+a://nodes.oose.example`. Not
-	// yet in effect.
+	// `dns+srv://_oose._tcp.oose.example` or `dns+a://nodes.oose.example`. One
+	// that answers is enough: the nodes tell one another.
 	Join []string `json:"join,omitempty"`
 
 	// A file of certificates (PEM) that the other nodes' certificates must
-	// come from. Default: what the system trusts. Not yet in effect.
+	// come from. Default: what the system trusts.
 	Trust string `json:"trust,omitempty"`
 
-	// The certificate that this node shows to others. Not yet in effect.
+	// The certificate that this node shows to others. Default: none.
 	ClientAuth ClientAuth `json:"client_auth,omitzero"`
 }
 
@@ -176,7 +178,7 @@ type Purchase struct {
 
 	// When this node has been cut off from all others for so long, it answers
 	// 503 instead of serving what may have been revoked. Default: never. Not
-	// yet in effect.
+	// yet in effect with the engine redis.
 	Alone Duration `json:"alone,omitempty"`
 }
 

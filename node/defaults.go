@@ -69,15 +69,7 @@ func (c *Config) Pending() []string {
 			names = append(names, name)
 		}
 	}
-	note(c.Engine.Kind == EngineRedis, "engine redis")
-	for _, s := range c.Stores {
-		note(s.Cache != 0, "store "+s.Name+" cache")
-	}
-	note(c.Cluster.Address != "", "cluster address")
-	note(len(c.Cluster.Join) > 0, "cluster join")
-	note(c.Cluster.Trust != "", "cluster trust")
-	note(c.Cluster.ClientAuth != ClientAuth{}, "cluster client_auth")
-	note(c.Purchase.Alone != 0, "purchase alone")
+	note(c.Purchase.Alone != 0 && c.Engine.Kind == EngineRedis, "purchase alone with the engine redis")
 	note(c.Heartbeat != Heartbeat{}, "heartbeat")
 	note(c.Repair != Repair{}, "repair")
 	note(c.Scrub.Bandwidth != 0, "scrub bandwidth")

@@ -28,6 +28,7 @@ import (
 	"github.com/ooseio/oose/journal"
 	"github.com/ooseio/oose/purchase"
 	"github.com/ooseio/oose/record"
+	"github.com/ooseio/oose/redisdb"
 )
 
 // Node is one process' part of a cluster. Its methods can be called at the
@@ -48,7 +49,11 @@ type Node struct {
 	Registry *heartbeat.Registry
 	Counters *handlers.Counters
 
-	journal  *journal.Journal
+	engine   engine
+	journal  *journal.Journal // nil with the engine redis
+	redis    *redisdb.Engine  // nil with the engine badger
+	others   *others          // nil where it is alone
+	claims   claims
 	uploader *upload.Uploader
 	misses   *delivery.Limiter
 	volumes  volumes
@@ -61,6 +66,13 @@ type Node struct {
 	asked        chan chan struct{} // ... and who asks waits for it
 	top          atomic.Pointer[Attachment]
 
+	meet sync.Once   // the swarm runs from the first configuration on
+	left atomic.Bool // the process is about to end
+
+	aloneSince atomic.Int64 // nanoseconds since 1970, 0: it is not cut off
+
+	firstBytes delivery.FirstBytes
+
 	mu     sync.Mutex    // guards what follows
 	stack  []*Attachment // the last one rules
 	failed []string      // parts that ended
@@ -72,16 +84,10 @@ const (
 	missesAMinute = 60      // for each client address
 )
 
-// ErrEngine says that an engine is not there yet.
-var ErrEngine = errors.New("this engine is not yet in effect")
-
 // Open opens the node whose data folder the configuration names, or makes it.
-// The configuration has its defaults. Errors: ErrEngine, those of
+// The configuration has its defaults. Errors: those of
 // journal.Open, and others.
 func Open(ctx context.Context, cfg Config, log *zap.Logger) (*Node, error) {
-	if cfg.Engine.Kind != EngineBadger {
-		return nil, fmt.Errorf("engine %s: %w, write: engine badger", cfg.Engine.Kind, ErrEngine)
-	}
 	n := &Node{
 		cfg:     cfg,
 		started: time.Now(),
@@ -121,39 +127,38 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("preparing tokens: %w", err)
 	}
-	return n.openDomains(ctx, minter)
+	if err := n.openOthers(); err != nil {
+		return err
+	}
+	if err := n.openDomains(ctx, minter); err != nil {
+		return err
+	}
+	n.openClones()
+	return nil
 }
 
 func (n *Node) openDomains(ctx context.Context, minter *purchase.Minter) error {
-	j := n.journal
+	j, asking := n.engine, purchase.Engine(n.engine)
+	if n.others != nil && n.others.asker != nil {
+		asking = n.others.asker.Engine()
+	}
 	n.Index = inventory.NewIndex(j, n.clock, placements)
-	n.Book = purchase.NewBook(j, minter, n.clock, purchase.Options{Logger: n.log.Named("purchase")})
-	n.Users = account.NewUsers(j, n.clock, n.cfg.Users, n.log.Named("prism"))
-	n.Sessions = account.NewSessions(j, n.Users, n.sessionLife, n.clock, sessionKeys(n.cfg.Session.Keys))
+	n.Book = purchase.NewBook(asking, minter, n.clock, purchase.Options{Logger: n.log.Named("purchase")})
+	n.Users = account.NewUsers(asking, n.clock, n.cfg.Users, n.log.Named("prism"))
+	n.Sessions = account.NewSessions(asking, n.Users, n.sessionLife, n.clock, sessionKeys(n.cfg.Session.Keys))
 	n.Registry = heartbeat.NewRegistry(j, n.log.Named("heartbeat"))
 	n.closeDomains = []func(){n.Registry.Close, n.Sessions.Close, n.Users.Close, n.Book.Close, n.Index.Close}
 	n.uploader = upload.New(n.Index, n.uploadStores, n.log.Named("prism"))
 	n.misses = delivery.NewLimiter(missesAMinute, nil)
+	n.Index.SetOwners(n.owner)
+	n.followOwners()
 	// A volume asks the registry whether its store is known.
-	return n.Registry.Load(ctx)
-}
-
-// openEngine opens where records are kept.
-func (n *Node) openEngine() error {
-	j, err := journal.Open(journal.Options{
-		Dir:    n.cfg.Engine.Folder,
-		Clock:  n.clock,
-		Logger: n.log.Named("journal"),
-	})
-	if errors.Is(err, journal.ErrLocked) {
-		return fmt.Errorf("opening %s: another process, perhaps a running node, has it open: %w", n.cfg.Engine.Folder, err)
+	err := n.Registry.Load(ctx)
+	if n.redis != nil && errors.Is(err, record.ErrUnavailable) {
+		n.log.Warn("redis is away: nothing is known until it answers", zap.Error(err))
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("opening the engine: %w", err)
-	}
-	n.journal = j
-	n.stopEngine = n.spawn("engine", j.Run)
-	return nil
+	return err
 }
 
 // sessionLife is how long new sessions live.
@@ -177,8 +182,14 @@ func (n *Node) Name() string { return n.id.Name }
 // URL is what links begin with, "" where nothing tells.
 func (n *Node) URL() string { return n.rules().URL }
 
-// Journal is the engine of records.
+// Engine keeps the records of this node.
+func (n *Node) Engine() record.Engine { return n.engine }
+
+// Journal is the engine of records, nil where that is Redis.
 func (n *Node) Journal() *journal.Journal { return n.journal }
+
+// Redis is the engine of records, nil where that is the journal.
+func (n *Node) Redis() *redisdb.Engine { return n.redis }
 
 // Clock gives hybrid times.
 func (n *Node) Clock() *record.Clock { return n.clock }

@@ -110,14 +110,8 @@ func TestNodeRemembers(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
-	c := testConfig(dir)
-	c.Engine = Engine{Kind: EngineRedis, URL: "redis://127.0.0.1:1"}
-	_, err := Open(t.Context(), c, zap.NewNop())
-	require.ErrorIs(t, err, ErrEngine)
-	require.NoDirExists(t, c.Data)
-
 	openNode(t, testConfig(dir))
-	_, err = Open(t.Context(), testConfig(dir), zap.NewNop())
+	_, err := Open(t.Context(), testConfig(dir), zap.NewNop())
 	require.ErrorIs(t, err, journal.ErrLocked)
 	require.ErrorContains(t, err, "another process")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/peer"
+	"github.com/ooseio/oose/record"
 )
 
 // refresh is how often the registry is told of what nobody notifies of, as the
@@ -79,37 +80,79 @@ func (n *Node) registerAll(ctx context.Context, a *Attachment) {
 		}
 	}
 	for _, s := range a.spec.Stores {
-		v := a.byName[s.Name]
-		id := v.ID()
-		if id == "" {
-			continue
-		}
-		status := v.Status()
-		n.keep(ctx, heartbeat.Peer{
-			ID: id, Name: peer.Name{Prism: s.Prism, Store: s.Name}, Kind: peer.Store,
-			Address: s.Address, Free: status.Free, Total: status.Total,
-		})
-		v.bringIn(n.Registry, id)
+		n.registerStore(ctx, s, a.byName[s.Name])
 	}
 	n.forgetOthers(ctx, a)
+}
+
+// registerStore tells the registry of a store whose root this node holds.
+func (n *Node) registerStore(ctx context.Context, s StoreSpec, v *openVolume) {
+	id := v.ID()
+	if id == "" {
+		return
+	}
+	if !n.informed() { // what is said now would be later than what others said meanwhile
+		v.bringIn(n.Registry, id)
+		return
+	}
+	if !n.mayRegister(ctx, v, id) {
+		return
+	}
+	status, stays := v.Status(), !n.left.Load()
+	n.keep(ctx, heartbeat.Peer{
+		ID: id, Name: peer.Name{Prism: s.Prism, Store: s.Name}, Kind: peer.Store,
+		Address: s.Address, Free: status.Free, Total: status.Total,
+		Online: stays && v.Readable(), Room: stays && v.Writable(),
+		Claimed: n.claims.at(id), Complete: n.claims.complete(id, n.engine.Source()),
+	})
+	v.bringIn(n.Registry, id)
 }
 
 // keep registers a peer of this node. What the operator switched stays.
 func (n *Node) keep(ctx context.Context, p heartbeat.Peer) {
 	cfg := n.rules()
 	p.Node, p.Site, p.Group, p.Domain = n.id.Name, cfg.Site, cfg.Group, n.cfg.Domain
+	p.NodeID, p.Cluster, p.Source = n.id.ID, n.address(), n.engine.Source()
 	p.Started = n.started.UnixMilli()
 	p.Active, p.Writable = true, true
 	if known, ok := n.Registry.Lookup(p.ID); ok {
 		p.Active, p.Writable = known.Active, known.Writable
 	}
-	if err := n.Registry.Register(ctx, p); err != nil && ctx.Err() == nil {
-		n.log.Warn("registering a peer", zap.String("peer", p.Name.String()), zap.Error(err))
+	n.keepAsIs(ctx, p)
+}
+
+// leaving bounds how long a process that ends waits until another node has
+// heard of it.
+const leaving = 500 * time.Millisecond
+
+// Leave tells the others, while this node still answers, that its stores will
+// be away in a moment.
+func (n *Node) Leave() {
+	if n.others == nil {
+		return
+	}
+	n.left.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), leaving)
+	defer cancel()
+	told := make(chan struct{})
+	select {
+	case n.asked <- told:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-told:
+	case <-ctx.Done():
+		return
+	}
+	if n.journal != nil {
+		n.engine.Confirm(ctx, record.Ack{Revision: n.journal.Head(), Copies: 1})
 	}
 }
 
 // forgetOthers takes prisms that this node no longer has out of the registry,
-// and stores whose name another medium has now.
+// and stores whose name another medium has now. Stores that it no longer serves
+// are told to be away.
 func (n *Node) forgetOthers(ctx context.Context, a *Attachment) {
 	here := make(map[string]string) // id by full name
 	for _, p := range a.spec.Prisms {
@@ -126,12 +169,26 @@ func (n *Node) forgetOthers(ctx context.Context, a *Attachment) {
 		}
 		id, known := here[key]
 		gone := p.Kind == peer.Prism && !known || known && id != "" && id != p.ID
-		if p.Node != n.id.Name || !gone {
+		if !n.owns(p) {
+			continue
+		}
+		if !gone {
+			if !known && p.Online {
+				p.Online, p.Room = false, false
+				n.keepAsIs(ctx, p)
+			}
 			continue
 		}
 		if err := n.Registry.Unregister(ctx, p.ID); err != nil && ctx.Err() == nil {
 			n.log.Warn("taking a peer out of the registry", zap.String("peer", p.Name.String()), zap.Error(err))
 		}
+	}
+}
+
+// keepAsIs registers a peer as it is given.
+func (n *Node) keepAsIs(ctx context.Context, p heartbeat.Peer) {
+	if err := n.Registry.Register(ctx, p); err != nil && ctx.Err() == nil {
+		n.log.Warn("registering a peer", zap.String("peer", p.Name.String()), zap.Error(err))
 	}
 }
 

@@ -52,20 +52,20 @@ type PurchaseSpec struct {
 
 // Purchase returns what delivers purchases.
 func (a *Attachment) Purchase(p PurchaseSpec) (Server, error) {
-	return delivery.New(a.delivery(), delivery.Settings{
+	return joined{a, delivery.New(a.delivery(), delivery.Settings{
 		Redirect:   p.Redirect,
 		StoreURL:   a.node.storeURL,
 		DenyStatic: p.DenyStatic,
 		CORS:       p.CORS,
 		PassErrors: p.PassErrors,
 		Compat:     a.compat(),
-	}), nil
+	})}, nil
 }
 
 // delivery is what delivery works with.
 func (a *Attachment) delivery() delivery.Deps {
 	n := a.node
-	return delivery.Deps{
+	d := delivery.Deps{
 		Book:     n.Book,
 		Index:    n.Index,
 		Stores:   &n.volumes,
@@ -77,7 +77,17 @@ func (a *Attachment) delivery() delivery.Deps {
 		Metrics:  a.spec.Metrics,
 		Clock:    n.clock,
 		Log:      n.log.Named("purchase"),
+
+		Ready:      n.ready,
+		FirstBytes: &n.firstBytes,
 	}
+	if o := n.others; o != nil {
+		d.Elsewhere, d.Cache = o.source, &n.volumes.caches
+		if o.asker != nil {
+			d.Content, d.Alone = o.asker.Content, n.alone
+		}
+	}
+	return d
 }
 
 func (a *Attachment) compat() bool { return a.spec.Config.Compat == Compat2 }
@@ -94,7 +104,7 @@ func (a *Attachment) Prism(p PrismSpec) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return prism.New(prism.Deps{
+	deps := prism.Deps{
 		Book:     n.Book,
 		Index:    n.Index,
 		Users:    n.Users,
@@ -108,7 +118,15 @@ func (a *Attachment) Prism(p PrismSpec) (Server, error) {
 		Client:   a.spec.Client,
 		Loosen:   a.spec.Loosen,
 		Denied:   a.spec.Denied,
-	}, prism.Settings{
+		Ready:    n.ready,
+	}
+	if o := n.others; o != nil {
+		deps.Node, deps.Confirm = o.handler.Node, n.engine.Confirm
+		if o.asker != nil {
+			deps.Content, deps.Contents = o.asker.Content, o.asker.Contents
+		}
+	}
+	return joined{a, prism.New(deps, prism.Settings{
 		Name:            peer.Name{Prism: p.Name},
 		Version:         a.spec.Version,
 		Basic:           basic,
@@ -120,7 +138,7 @@ func (a *Attachment) Prism(p PrismSpec) (Server, error) {
 		RetrievePrivate: cfg.Content.RetrievePrivate,
 		Life:            cfg.Purchase.Life.Std(),
 		URL:             func() string { return cfg.URL },
-	}), nil
+	})}, nil
 }
 
 // check returns what checks these credentials, nil for none.
@@ -143,11 +161,11 @@ func (a *Attachment) Store(s StoreSpec) (Server, error) {
 		for _, declared := range a.spec.Stores {
 			all.stores[declared.Name] = a.store(declared, s, basic)
 		}
-		return all, nil
+		return joined{a, all}, nil
 	}
 	for _, declared := range a.spec.Stores {
 		if declared.Name == s.Name {
-			return a.store(declared, s, basic), nil
+			return joined{a, a.store(declared, s, basic)}, nil
 		}
 	}
 	return nil, fmt.Errorf("store %s is not declared", s.Name)
@@ -157,7 +175,7 @@ func (a *Attachment) Store(s StoreSpec) (Server, error) {
 func (a *Attachment) store(declared, handler StoreSpec, basic *account.Basic) Server {
 	n := a.node
 	volume := a.byName[declared.Name].Volume
-	return store.New(store.Deps{
+	deps := store.Deps{
 		Volume:   volume,
 		Uploader: n.uploader,
 		Stores:   &n.volumes,
@@ -172,7 +190,11 @@ func (a *Attachment) store(declared, handler StoreSpec, basic *account.Basic) Se
 			CORS:       handler.CORS,
 			Compat:     a.compat(),
 		}),
-	}, store.Settings{
+	}
+	if o := n.others; o != nil {
+		deps.Node, deps.Remote = o.handler.Node, o.source.Store
+	}
+	return store.New(deps, store.Settings{
 		Name:    peer.Name{Prism: declared.Prism, Store: declared.Name},
 		Version: a.spec.Version,
 		Basic:   basic,

@@ -61,11 +61,12 @@ func (n *Node) Close() error {
 		stop()
 	}
 	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), uploadsEnd)
+	defer cancel()
 	if n.uploader != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), uploadsEnd)
 		errs = append(errs, n.uploader.Close(ctx))
-		cancel()
 	}
+	errs = append(errs, n.closeOthers(ctx)...)
 	for _, v := range n.volumes.all() {
 		n.volumes.release(v)
 	}
@@ -76,8 +77,8 @@ func (n *Node) Close() error {
 		n.stopEngine()
 	}
 	_ = n.parts.group.Wait() // spawn told its errors
-	if n.journal != nil {
-		errs = append(errs, n.journal.Close())
+	if n.engine != nil {
+		errs = append(errs, n.engine.Close())
 	}
 	return errors.Join(errs...)
 }

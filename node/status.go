@@ -5,6 +5,8 @@ import (
 
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/journal"
+	"github.com/ooseio/oose/record"
+	"github.com/ooseio/oose/redisdb"
 )
 
 // Status is what an operator wants to know of a node.
@@ -19,14 +21,16 @@ type Status struct {
 	URL     string `json:"url,omitempty"`
 	Started int64  `json:"started"` // milliseconds since 1970
 
-	Prisms         []string           `json:"prisms"`
-	Stores         []inventory.Status `json:"stores"`
-	Journal        journal.Stats      `json:"journal"`
-	Purchases      int                `json:"purchasesInMemory"`
-	Placements     int                `json:"placementsInMemory"`
-	Configurations int                `json:"configurations"` // attached now: more than one while a reload's old streams run
-	Requests       int64              `json:"requests"`       // running now
-	Failed         []string           `json:"failed,omitempty"`
+	Prisms         []string                `json:"prisms"`
+	Stores         []inventory.Status      `json:"stores"`
+	Journal        *journal.Stats          `json:"journal,omitempty"` // of the engine badger
+	Redis          *redisdb.Stats          `json:"redis,omitempty"`   // of the engine redis
+	Digests        map[record.Topic]string `json:"digests,omitempty"` // of all records by topic: equal on nodes that hold the same
+	Purchases      int                     `json:"purchasesInMemory"`
+	Placements     int                     `json:"placementsInMemory"`
+	Configurations int                     `json:"configurations"` // attached now: more than one while a reload's old streams run
+	Requests       int64                   `json:"requests"`       // running now
+	Failed         []string                `json:"failed,omitempty"`
 }
 
 // Status tells how the node is.
@@ -36,7 +40,15 @@ func (n *Node) Status() Status {
 		Name: n.id.Name, ID: n.id.ID, Domain: n.cfg.Domain, Site: cfg.Site, Group: cfg.Group,
 		Data: n.cfg.Data, Engine: n.cfg.Engine.Kind, URL: cfg.URL, Started: n.started.UnixMilli(),
 		Prisms: []string{}, Stores: []inventory.Status{},
-		Journal: n.journal.Stats(), Purchases: n.Book.Len(), Placements: n.Index.Cached(),
+		Purchases: n.Book.Len(), Placements: n.Index.Cached(),
+	}
+	if n.journal != nil {
+		stats := n.journal.Stats()
+		s.Journal, s.Digests = &stats, n.journal.Digests()
+	}
+	if n.redis != nil {
+		stats := n.redis.Stats()
+		s.Redis = &stats
 	}
 	for _, v := range n.Volumes() {
 		s.Stores = append(s.Stores, v.Status())

@@ -2,10 +2,11 @@ package node
 
 import (
 	"github.com/ooseio/oose/handlers/upload"
+	"github.com/ooseio/oose/peer"
 )
 
 // uploadStores lists the stores that an upload can choose from: those of the
-// configuration in force.
+// configuration in force, and those of other nodes.
 func (n *Node) uploadStores() []upload.Store {
 	a := n.top.Load()
 	if a == nil {
@@ -19,6 +20,16 @@ func (n *Node) uploadStores() []upload.Store {
 	list := make([]upload.Store, 0, len(a.held))
 	for _, v := range a.held {
 		list = append(list, switched{Store: upload.Local(v.Volume, n.id.Name, group), node: n, id: v.ID()})
+	}
+	if o := n.others; o != nil {
+		for _, p := range n.Registry.Peers() {
+			if p.Kind != peer.Store || n.Registry.Local(p.ID) {
+				continue
+			}
+			if s, ok := o.source.Store(p); ok {
+				list = append(list, s)
+			}
+		}
 	}
 	return list
 }

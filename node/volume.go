@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/inventory/pull"
 )
 
 // openVolume is a store of this process while somebody holds it.
@@ -17,6 +19,8 @@ type openVolume struct {
 	*inventory.Volume
 	holders int    // configurations; guarded by volumes.mu
 	stop    func() // ends its Run and waits for it
+	cache   atomic.Pointer[pull.Cache]
+	log     *zap.Logger
 
 	mu     sync.Mutex // guards what follows
 	id     string     // under which the registry knows it
@@ -25,7 +29,8 @@ type openVolume struct {
 
 // volumes is the stores of this process. It is what the handlers ask for them.
 type volumes struct {
-	node *Node
+	node   *Node
+	caches pull.Set // of pull-through copies
 
 	mu   sync.Mutex
 	list atomic.Pointer[[]*openVolume] // replaced under mu, read without
@@ -76,6 +81,7 @@ func (vs *volumes) config(s Store, c Config) inventory.VolumeConfig {
 		ScanEvery: c.Scan.Every.Std(), ScanWorkers: c.Scan.Workers, VerifyEvery: c.Scrub.Every.Std(),
 		KnownID: vs.node.knownStore(s.Name),
 		Claim:   func(id string) error { return vs.claim(s, id) },
+		Source:  vs.node.engine.Source, Owner: vs.node.owner, Rewritten: vs.node.wrote,
 		Notify: func(s inventory.Status) {
 			vs.node.register()
 			if a := vs.node.top.Load(); a != nil && a.spec.Notify != nil {
@@ -93,7 +99,7 @@ func (vs *volumes) claim(s Store, id string) error {
 			return fmt.Errorf("%s has the same identity as %s, the root of store %s: one is a copy of the other, or is mounted twice", s.Root, v.Root(), v.Name())
 		}
 	}
-	return nil
+	return vs.node.claim(id)
 }
 
 // hold opens a store, or counts one more holder of an open one.
@@ -107,13 +113,24 @@ func (vs *volumes) hold(s Store, c Config) (*openVolume, error) {
 		}
 	}
 	n := vs.node
-	volume, err := inventory.OpenVolume(vs.config(s, c), n.journal, n.clock, n.log.Named("store"))
+	volume, err := inventory.OpenVolume(vs.config(s, c), n.engine, n.clock, n.log.Named("store"))
 	if err != nil {
 		return nil, err
 	}
-	v := &openVolume{Volume: volume, holders: 1}
-	v.stop = n.spawn("store "+s.Name, volume.Run)
+	v := &openVolume{Volume: volume, holders: 1, log: n.log.Named("store")}
+	v.stop = n.spawn("store "+s.Name, func(ctx context.Context) error {
+		if !n.Registry.Loaded() { // whether the store is known decides what may be done to its root
+			if err := n.Registry.Await(ctx); err != nil {
+				return err
+			}
+			if err := volume.Configure(vs.config(s, c)); err != nil {
+				return err
+			}
+		}
+		return volume.Run(ctx)
+	})
 	vs.set(append(slices.Clone(vs.all()), v))
+	vs.setCache(v, int64(s.Cache))
 	return v, nil
 }
 
@@ -123,6 +140,8 @@ func (vs *volumes) release(v *openVolume) {
 		return
 	}
 	v.takeBack()
+	v.closeCache()
+	vs.useCaches()
 	v.stop()
 	if err := v.Close(); err != nil {
 		vs.node.log.Error("closing a store", zap.String("store", v.Name()), zap.Error(err))

@@ -69,6 +69,8 @@ func (a *api) Routes() []caddy.AdminRoute {
 		"/oose/scan":              {http.MethodPost: (*call).scan},
 		"/oose/verify":            {http.MethodPost: (*call).verify},
 		"/oose/adopt":             {http.MethodPost: (*call).adopt},
+		"/oose/export":            {http.MethodGet: (*call).export},
+		"/oose/import":            {http.MethodPost: (*call).importRecords},
 		"/oose/users":             {http.MethodGet: (*call).users},
 		"/oose/users/{name}": {
 			http.MethodGet: (*call).user, http.MethodPut: (*call).userSet, http.MethodDelete: (*call).userRemove,

@@ -171,7 +171,7 @@ func (s *cloneSource) file() (*os.File, error) {
 }
 
 // next goes on with another clone at an offset.
-func (s *cloneSource) next(offset int64) (io.ReadCloser, error) {
+func (s *cloneSource) next(offset, _ int64) (io.ReadCloser, error) {
 	f, err := s.file()
 	if err != nil {
 		return nil, err

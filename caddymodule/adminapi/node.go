@@ -12,12 +12,16 @@ import (
 	"github.com/ooseio/oose/handlers/upload"
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/journal/swarm"
 	"github.com/ooseio/oose/node"
 	"github.com/ooseio/oose/purchase"
+	"github.com/ooseio/oose/record"
 )
 
 // parts is what of a node the admin API works with, kept open until release.
 type parts struct {
+	engine   record.Engine
+	patience time.Duration // with an engine that is away, while records are moved
 	book     *purchase.Book
 	index    *inventory.Index
 	accounts *account.Users
@@ -26,6 +30,9 @@ type parts struct {
 	volumes  []*inventory.Volume
 	counters *handlers.Counters
 	report   func() any // what GET /oose/status answers
+
+	// connections are those with other nodes, and a conflict over the name.
+	connections func() ([]swarm.Connection, error)
 
 	hash    content.Type  // of uploads that ask for none
 	copies  int           // clones wanted
@@ -73,10 +80,10 @@ func partsOf(app App) (*parts, error) {
 		return nil, err
 	}
 	return &parts{
-		book: n.Book, index: n.Index, accounts: n.Users, registry: n.Registry,
+		engine: n.Engine(), patience: awayFor, book: n.Book, index: n.Index, accounts: n.Users, registry: n.Registry,
 		uploader: n.Uploader(), volumes: n.Volumes(), counters: n.Counters,
-		report: func() any { return reportOf(app, n) },
-		hash:   hash, copies: cfg.Content.Copies, maxSize: int64(cfg.Content.MaxSize),
+		report: func() any { return reportOf(app, n) }, connections: n.Connections,
+		hash: hash, copies: cfg.Content.Copies, maxSize: int64(cfg.Content.MaxSize),
 		life: cfg.Purchase.Life.Std(), url: n.URL(),
 		release: release,
 	}, nil

@@ -16,13 +16,18 @@ func (c *call) status() error {
 	return handlers.WriteJSON(c.w, c.r, http.StatusOK, c.report())
 }
 
-// peers answers GET /oose/peers with the registry.
+// peers answers GET /oose/peers with the registry and the connections.
 func (c *call) peers() error {
 	list := []PeerAnswer{}
+	connections, conflict := c.connections()
 	for _, p := range c.registry.Peers() {
 		list = append(list, PeerAnswer{ID: p.ID, Peer: p, Available: c.registry.Available(p.ID)})
 	}
-	return handlers.WriteJSON(c.w, c.r, http.StatusOK, map[string]any{"peers": list})
+	answer := PeersAnswer{Peers: list, Connections: connections}
+	if conflict != nil {
+		answer.Conflict = conflict.Error()
+	}
+	return handlers.WriteJSON(c.w, c.r, http.StatusOK, answer)
 }
 
 // inventory answers GET /oose/inventory/{store} with an array that is written

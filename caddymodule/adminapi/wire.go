@@ -6,7 +6,9 @@ import (
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/journal/swarm"
 	"github.com/ooseio/oose/node"
+	"github.com/ooseio/oose/record/export"
 )
 
 // What the commands and the admin API say to one another, as JSON.
@@ -107,6 +109,12 @@ type ProgressLine struct {
 	inventory.ScanProgress
 }
 
+// ImportAnswer tells what an import has come to.
+type ImportAnswer struct {
+	export.Imported
+	Incomplete bool `json:"incomplete,omitempty"` // the export had no end
+}
+
 // UserAnswer is one user, without the password.
 type UserAnswer struct {
 	Name     string `json:"name"`
@@ -145,4 +153,12 @@ type PeerAnswer struct {
 	ID string `json:"id"`
 	heartbeat.Peer
 	Available bool `json:"available"`
+}
+
+// PeersAnswer tells who is in the cluster, and how this node is connected with
+// the others.
+type PeersAnswer struct {
+	Peers       []PeerAnswer       `json:"peers"`
+	Connections []swarm.Connection `json:"connections"`
+	Conflict    string             `json:"conflict,omitempty"` // another live node has this node's name
 }

@@ -43,8 +43,8 @@ func init() {
 func All() []caddycmd.Command {
 	return []caddycmd.Command{
 		putCommand(), getCommand(), purchaseCommand(), revokeCommand(),
-		statusCommand(), inventoryCommand(), scanCommand(), verifyCommand(), adoptCommand(),
-		userCommand(),
+		statusCommand(), peersCommand(), inventoryCommand(), scanCommand(), verifyCommand(), adoptCommand(),
+		userCommand(), exportCommand(), importCommand(),
 	}
 }
 

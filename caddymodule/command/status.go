@@ -51,14 +51,16 @@ func printStatus(sh *shell, s *adminapi.StatusAnswer) error {
 		fmt.Sprintf("since\t%s (%s)", clock(s.Started), up),
 		"url\t" + orNone(s.URL),
 		"prisms\t" + orNone(strings.Join(s.Prisms, " ")),
-		fmt.Sprintf("data\t%s, %s in the journal, %s free", s.Data, humanSize(s.Journal.Size), orUnknown(s.Journal.Free)),
-		fmt.Sprintf("records\t%s", recordsText(s)),
+		"data\t" + dataText(s),
 		fmt.Sprintf("running\t%d %s", s.Requests, plural(int(s.Requests), "request", "requests")),
 	}
 	if s.Configurations > 1 {
 		rows = append(rows, fmt.Sprintf("reloaded\t%d former configurations have requests running", s.Configurations-1))
 	}
-	if s.Journal.Failure != "" {
+	if s.Journal != nil {
+		rows = append(rows, "records\t"+recordsText(s))
+	}
+	if s.Journal != nil && s.Journal.Failure != "" {
 		rows = append(rows, "FAILED\tthe journal takes no writes until a restart: "+s.Journal.Failure)
 	}
 	for _, f := range s.Failed {
@@ -73,6 +75,14 @@ func printStatus(sh *shell, s *adminapi.StatusAnswer) error {
 		return nil
 	}
 	return table(sh.out, storeRows(s.Stores)...)
+}
+
+// dataText tells where the node keeps what it knows.
+func dataText(s *adminapi.StatusAnswer) string {
+	if s.Journal == nil {
+		return s.Data + ", records in Redis"
+	}
+	return fmt.Sprintf("%s, %s in the journal, %s free", s.Data, humanSize(s.Journal.Size), orUnknown(s.Journal.Free))
 }
 
 func storeRows(stores []inventory.Status) []string {
