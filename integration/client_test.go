@@ -51,7 +51,7 @@ func (n *Node) Login() *API { return n.LoginAs(User, Password) }
 // LoginAs opens a session at the plain site.
 func (n *Node) LoginAs(user, password string) *API {
 	n.t.Helper()
-	a := &API{t: n.t, base: n.URL(""), HTTP: Client(n.t)}
+	a := &API{t: n.t, base: n.URL(""), HTTP: n.Client()}
 	var answer struct {
 		Session struct {
 			Token string `json:"token"`

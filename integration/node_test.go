@@ -28,6 +28,7 @@ const patience = 60 * time.Second
 // Node is one running node.
 type Node struct {
 	Dir   string // its folder: configuration, data, stores, logs
+	Host  string // the address that its sites are bound to
 	Port  int    // plain HTTP
 	TLS   int    // HTTPS: TCP, and UDP for HTTP/3
 	Admin int    // the admin endpoint
@@ -36,14 +37,26 @@ type Node struct {
 	config Config
 	env    []string
 	wrap   []string
+	space  []string // a command in front of the node and of all commands beside it
 	mounts []string
 	binary string // the program, in place of this one
 	resume bool   // start from the configuration that Caddy saved
+	dial   dialer // nil: as usual
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd ended, after err is set
 	err    error
+}
+
+// dialer is net.Dialer's DialContext, from wherever the node is reached.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Client is Client from where the node is reached.
+func (n *Node) Client() *http.Client {
+	client := Client(n.t)
+	client.Transport.(*http.Transport).DialContext = n.dial
+	return client
 }
 
 // Option changes how a node is started.
@@ -54,6 +67,9 @@ func WithEnv(vars ...string) Option { return func(n *Node) { n.env = append(n.en
 
 // WithWrap puts a command in front of the node's ($DIR and the ports are put in).
 func WithWrap(words ...string) Option { return func(n *Node) { n.wrap = words } }
+
+// WithHost binds the node's sites to another address of this machine.
+func WithHost(address string) Option { return func(n *Node) { n.Host = address } }
 
 // WithBinary starts another program than this one as the node.
 func WithBinary(path string) Option { return func(n *Node) { n.binary = path } }
@@ -70,7 +86,7 @@ func Start(t testing.TB, config Config, options ...Option) *Node {
 // Prepare is Start without starting: the folder and the configuration are there.
 func Prepare(t testing.TB, config Config, options ...Option) *Node {
 	t.Helper()
-	n := &Node{t: t, Dir: t.TempDir(), config: config, Port: freePort(t), TLS: freePort(t), Admin: freePort(t)}
+	n := &Node{t: t, Dir: t.TempDir(), Host: "127.0.0.1", config: config, Port: freePort(t), TLS: freePort(t), Admin: freePort(t)}
 	for _, o := range options {
 		o(n)
 	}
@@ -86,9 +102,10 @@ func (n *Node) Configure(config Config) {
 	require.NoError(n.t, os.WriteFile(n.Path("Caddyfile"), []byte(n.Expand(config.String())), 0o600))
 }
 
-// Expand puts this node's folder and ports in for $DIR, $PORT, $TLS and $ADMIN.
+// Expand puts this node's folder, address and ports in for $DIR, $HOST, $PORT,
+// $TLS and $ADMIN.
 func (n *Node) Expand(s string) string {
-	return strings.NewReplacer("$DIR", n.Dir, "$PORT", strconv.Itoa(n.Port), "$TLS", strconv.Itoa(n.TLS),
+	return strings.NewReplacer("$DIR", n.Dir, "$HOST", n.Host, "$PORT", strconv.Itoa(n.Port), "$TLS", strconv.Itoa(n.TLS),
 		"$ADMIN", strconv.Itoa(n.Admin)).Replace(s)
 }
 
@@ -96,7 +113,7 @@ func (n *Node) Expand(s string) string {
 func (n *Node) Path(elem ...string) string { return filepath.Join(append([]string{n.Dir}, elem...)...) }
 
 // URL returns the address of a path at the node's plain site.
-func (n *Node) URL(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", n.Port, path) }
+func (n *Node) URL(path string) string { return fmt.Sprintf("http://%s:%d%s", n.Host, n.Port, path) }
 
 // AdminURL returns the address of a path at the admin endpoint.
 func (n *Node) AdminURL(path string) string {
@@ -114,7 +131,7 @@ func (n *Node) Begin() {
 // waited for: whose disk answers is there from the first request on.
 func (n *Node) WaitReady() {
 	n.t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DialContext: n.dial, DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	n.Eventually(func() bool {
 		res, err := client.Get(n.URL("/ping"))
 		if err != nil {
@@ -123,6 +140,22 @@ func (n *Node) WaitReady() {
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	}, "the node answers /ping")
+}
+
+// SpawnOnly starts the process and waits until it can be asked about itself; it
+// need not be ready.
+func (n *Node) SpawnOnly() {
+	n.t.Helper()
+	n.spawn()
+	client := n.Client()
+	n.Eventually(func() bool {
+		res, err := client.Get(n.AdminURL("/oose/status"))
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	}, "the node tells its status")
 }
 
 // Eventually waits for a condition, and fails at once when the node has ended.
@@ -150,6 +183,20 @@ func (n *Node) Exited() <-chan struct{} {
 	return n.exited
 }
 
+// Running tells whether the node's process runs.
+func (n *Node) Running() bool {
+	exited := n.Exited()
+	if exited == nil {
+		return false
+	}
+	select {
+	case <-exited:
+		return false
+	default:
+		return true
+	}
+}
+
 // PID returns the process's id.
 func (n *Node) PID() int {
 	n.mu.Lock()
@@ -170,6 +217,11 @@ func (n *Node) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), asNode+"=1", "HOME="+n.Dir, "XDG_DATA_HOME="+n.Path("xdg"), "XDG_CONFIG_HOME="+n.Path("xdg"),
 		fmt.Sprintf("CADDY_ADMIN=127.0.0.1:%d", n.Admin), "NO_COLOR=1", "GORACE=exitcode=0") // races are looked for in the log
 	cmd.Env = append(cmd.Env, n.env...)
+	if len(n.space) > 0 {
+		path, err := exec.LookPath(n.space[0])
+		require.NoError(n.t, err)
+		cmd.Args, cmd.Path = append(slices.Clone(n.space), append([]string{cmd.Path}, cmd.Args[1:]...)...), path
+	}
 	return cmd
 }
 

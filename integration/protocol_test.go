@@ -79,12 +79,15 @@ func trust(t testing.TB, file string) *x509.CertPool {
 	return roots
 }
 
-// dialLoopback connects to 127.0.0.1, whatever the name, at the port asked for.
+// dialLoopback connects to 127.0.0.1 for every name, and to addresses as they are.
 func dialLoopback(ctx context.Context, network, addr string) (net.Conn, error) {
-	_, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
+	if net.ParseIP(host) == nil {
+		host = "127.0.0.1"
+	}
 	var d net.Dialer
-	return d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+	return d.DialContext(ctx, network, net.JoinHostPort(host, port))
 }

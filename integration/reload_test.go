@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,11 +14,116 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
+	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 )
+
+// pressure is load on a node that goes on until the test stops it. No failure is
+// excused.
+type pressure struct {
+	stop   chan struct{}
+	wg     sync.WaitGroup
+	served atomic.Int64
+
+	mu       sync.Mutex // guards failures
+	failures []error
+}
+
+// work does something over and over, also after it has failed.
+func (p *pressure) work(name string, do func() error) {
+	p.wg.Go(func() {
+		for {
+			select {
+			case <-p.stop:
+				return
+			default:
+			}
+			if err := do(); err != nil {
+				p.mu.Lock()
+				p.failures = append(p.failures, fmt.Errorf("%s: %w", name, err))
+				p.mu.Unlock()
+			}
+			p.served.Add(1)
+		}
+	})
+}
+
+// goesOn waits until some more has been served.
+func (p *pressure) goesOn(t *testing.T) {
+	t.Helper()
+	before := p.served.Load()
+	eventually(t, func() bool { return p.served.Load() > before+50 }, "requests go on")
+}
+
+// end stops the load and wants that nothing was lost.
+func (p *pressure) end(t *testing.T) {
+	t.Helper()
+	close(p.stop)
+	p.wg.Wait()
+	t.Logf("%d requests, %d lost", p.served.Load(), len(p.failures))
+	require.NoError(t, errors.Join(p.failures...))
+}
+
+// press puts a node, which needs httpsSite, under load: downloads over
+// connections that are kept, of every protocol; many more downloads and uploads
+// that have a new connection each. Go's client tries again by itself what
+// crosses with the end of an idle connection, where that can do no harm, as
+// RFC 9110 has it (9.2.2); it does not where the connection is new.
+func press(t *testing.T, n *Node) *pressure {
+	t.Helper()
+	a := n.Login()
+	small := noise(t, 4096)
+	path := "/" + a.Purchase(a.Upload("small.bin", "sha256", bytes.NewReader(small)), "bin", nil).Token + "/s.bin"
+	p := &pressure{stop: make(chan struct{})}
+	all := protocols(t, n)
+	for _, proto := range all {
+		p.work(proto.name, func() error {
+			err := getExactly(proto.http, proto.base+path, small)
+			// A client of HTTP/3 that is told to use another connection, and has no
+			// request running, closes this one. quic-go's does so too where it has
+			// just begun with one, and leaves it to its user to try again.
+			var own *http3.Error
+			if errors.As(err, &own) && !own.Remote && own.ErrorCode == http3.ErrCodeNoError {
+				err = getExactly(proto.http, proto.base+path, small)
+			}
+			return err
+		})
+	}
+	for _, proto := range all {
+		client := fresh(proto.http)
+		if client == nil {
+			continue
+		}
+		for range 2 {
+			p.work("new connections, "+proto.name, func() error { return getExactly(client, proto.base+path, small) })
+		}
+	}
+	uploader := *a
+	uploader.HTTP = fresh(a.HTTP)
+	p.work("new connections, upload", func() error {
+		data := noise(t, 10_000)
+		hash, err := upload(&uploader, data)
+		if err == nil && hash != sha256Of(data) {
+			err = fmt.Errorf("answered %s", hash)
+		}
+		return err
+	})
+	return p
+}
+
+// fresh returns a client like another which has a new connection for each
+// request; nil for HTTP/3, which knows no such thing.
+func fresh(client *http.Client) *http.Client {
+	transport, ok := client.Transport.(*http.Transport)
+	if !ok {
+		return nil
+	}
+	transport = transport.Clone()
+	transport.DisableKeepAlives = true
+	return &http.Client{Transport: transport}
+}
 
 // TestReloadUnderLoad reloads while requests come and streams run, changing
 // settings back and forth: nothing is lost, nothing is cut.
@@ -27,54 +133,16 @@ func TestReloadUnderLoad(t *testing.T) {
 	two := Config{Sites: httpsSite, Purchase: "cors *", Oose: "purchase {\n life 5m\n }\n scan {\n workers 2\n }"}
 	n := Start(t, one)
 	a := n.Login()
-	small := noise(t, 4096)
-	smallHash := a.Upload("small.bin", "sha256", bytes.NewReader(small))
 	big := bytes.Repeat(noise(t, 1<<20), 32)
 	bigHash := a.Upload("big.mp4", "sha256", bytes.NewReader(big))
-	smallURL, bigURL := "/"+a.Purchase(smallHash, "bin", nil).Token+"/s.bin", "/"+a.Purchase(bigHash, "mp4", nil).Token+"/b.mp4"
+	bigURL := "/" + a.Purchase(bigHash, "mp4", nil).Token + "/b.mp4"
 	started := statusOf(t, n)["started"]
 	require.NotEmpty(t, started)
 
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	var served, uploads atomic.Int64
-	var failures sync.Map
-	load := func(name string, work func() error) {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if err := work(); err != nil {
-					failures.Store(name, err)
-					return
-				}
-			}
-		})
-	}
-	all := protocols(t, n)
-	var unread unread
-	for _, proto := range all {
-		load(proto.name, func() error {
-			mark := fmt.Sprintf("mark=%d-", served.Add(1))
-			return unread.note(mark, getExactly(proto.http, proto.base+smallURL+"?"+mark, small))
-		})
-	}
-	load("upload", func() error {
-		data := noise(t, 10_000)
-		mark := fmt.Sprintf("mark=up%d-", uploads.Add(1))
-		hash, err := upload(a, data, mark)
-		if err == nil && hash != sha256Of(data) {
-			err = fmt.Errorf("answered %s", hash)
-		}
-		return unread.note(mark, err)
-	})
-
+	load := press(t, n)
 	// One stream on each protocol begins before the first reload and ends after the last.
+	all := protocols(t, n)
 	streams := make([]*http.Response, len(all))
-	digests := make([]string, len(all))
 	for i, proto := range all {
 		res, err := proto.http.Get(proto.base + bigURL)
 		require.NoError(t, err)
@@ -90,13 +158,12 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 		slow <- err
 	}()
-	for i := range 6 {
-		_, err := body.Write(small)
+	for i := range 8 {
+		_, err := body.Write(big[:4096])
 		require.NoError(t, err)
-		before := served.Load()
 		r := n.Reload([]Config{two, one}[i%2])
 		require.Zero(t, r.Code, r.Err)
-		eventually(t, func() bool { return served.Load() > before+8 }, "requests go on after the reload")
+		load.goesOn(t)
 	}
 	require.NoError(t, body.Close())
 	require.NoError(t, <-slow, "the upload that began before the reloads")
@@ -104,44 +171,45 @@ func TestReloadUnderLoad(t *testing.T) {
 		digest := sha256.New()
 		_, err := io.Copy(digest, res.Body)
 		require.NoError(t, err, "the stream over %s", all[i].name)
-		digests[i] = hex.EncodeToString(digest.Sum(nil))
-		require.Equal(t, bigHash, digests[i], "the stream over %s", all[i].name)
+		require.Equal(t, bigHash, hex.EncodeToString(digest.Sum(nil)), "the stream over %s", all[i].name)
 	}
-	close(stop)
-	wg.Wait()
-	failures.Range(func(name, err any) bool {
-		t.Errorf("%s: %v", name, err)
-		return true
-	})
-	log := n.Log()
-	for _, mark := range unread.marks {
-		require.NotContains(t, log, mark, "the node had read this request and did not answer it")
-	}
-	t.Logf("%d requests and %d uploads during 6 reloads, %d ended unread: %v", served.Load(), uploads.Load(), len(unread.marks), errors.Join(unread.errs...))
+	load.end(t)
 	require.Equal(t, started, statusOf(t, n)["started"], "the node, and its database, is the one that was opened at the start")
 	eventually(t, func() bool { return statusOf(t, n)["configurations"] == 1.0 }, "old configurations are let go")
 }
 
-// unread notes the requests whose connection ended before the node read them.
-// A reload has Caddy open its ports anew beside the old ones: what the kernel had
-// queued there, and no server has seen, it resets; and a connection that is kept
-// alive is closed while idle, which may cross with the next request on it. Clients
-// try such requests again. The node must not have read them.
-type unread struct {
-	mu    sync.Mutex
-	marks []string
-	errs  []error
-}
-
-func (u *unread) note(mark string, err error) error {
-	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
-		return err
+// TestFailingReloadUnderLoad loads configurations that open the node's ports and
+// fail then: one names a port that is taken, and as Caddy starts servers in any
+// order, it fails before, between and after the others; one fails when all has
+// started, as it says that it is to be replaced by another and not how to get that.
+func TestFailingReloadUnderLoad(t *testing.T) {
+	t.Parallel()
+	n := Start(t, Config{Sites: httpsSite})
+	load := press(t, n)
+	taken := httpsSite + "http://127.0.0.1:" + takenPort(t) + " {\n bind 127.0.0.1\n respond ok\n }\n"
+	var late map[string]any
+	require.NoError(t, json.Unmarshal([]byte(n.MustRun("adapt", "--config", n.Path("Caddyfile"), "--adapter", "caddyfile")), &late))
+	late["admin"].(map[string]any)["config"] = map[string]any{"load": map[string]any{"module": "missing"}}
+	text, err := json.Marshal(late)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(n.Path("late.json"), text, 0o600))
+	for i := range 8 {
+		if i == 4 { // the ports have been handed over
+			r := n.Reload(Config{Sites: httpsSite, Purchase: "cors *"})
+			require.Zero(t, r.Code, r.Err)
+		}
+		if i%2 == 0 {
+			r := n.Reload(Config{Sites: taken})
+			require.NotZero(t, r.Code)
+			require.Contains(t, r.Err, "address already in use")
+		} else {
+			r := n.Run("reload", "--config", n.Path("late.json"), "--force")
+			require.NotZero(t, r.Code)
+			require.Contains(t, r.Err, "unknown module")
+		}
+		load.goesOn(t)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.marks = append(u.marks, mark)
-	u.errs = append(u.errs, err)
-	return nil
+	load.end(t)
 }
 
 // getExactly fetches a URL and compares its body.

@@ -1,0 +1,78 @@
+//go:build unix
+
+package integration
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/redisdb/redistest"
+)
+
+// Without Redis a node serves what it knows, says of the rest that it can't
+// tell, and takes no writes; with Redis back, all goes on.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	n := Start(t, Config{Oose: "engine redis " + server.URL()})
+	a := n.Login()
+	hash := a.Upload("f.bin", "sha256", strings.NewReader("hello"))
+	known := n.URL("/" + a.Purchase(hash, "bin", nil).Token + "/f.bin")
+	get := func(url string) *http.Response {
+		began := time.Now()
+		res, _ := fetch(t, a.HTTP, http.MethodGet, url)
+		t.Logf("%d after %s", res.StatusCode, time.Since(began).Round(time.Millisecond))
+		return res
+	}
+	require.Equal(t, http.StatusOK, get(known).StatusCode)
+	unknown := n.URL("/" + plausibleTokenAlone(t) + "/f.bin")
+	require.Equal(t, http.StatusNotFound, get(unknown).StatusCode)
+
+	for _, away := range []struct {
+		name        string
+		strike, end func()
+	}{
+		{"frozen", server.Freeze, server.Thaw},
+		{"killed", server.Kill, server.Restart},
+	} {
+		t.Run(away.name, func(t *testing.T) {
+			require.Equal(t, http.StatusOK, get(known).StatusCode)
+			away.strike()
+			require.Equal(t, http.StatusOK, get(known).StatusCode, "what is known is served")
+			res := get(unknown)
+			require.Equal(t, http.StatusServiceUnavailable, res.StatusCode, "what is not known is not denied")
+			require.NotEmpty(t, res.Header.Get("Retry-After"))
+			res, _ = a.Post("/content/purchase", map[string]any{"hash": hash, "ext": "bin"})
+			require.Equal(t, http.StatusServiceUnavailable, res.StatusCode, "nothing is promised that is not kept")
+			away.end()
+			eventually(t, func() bool { return get(unknown).StatusCode == http.StatusNotFound }, "Redis is asked again")
+			eventually(t, func() bool {
+				res, _ := a.Post("/content/purchase", map[string]any{"hash": hash, "ext": "bin"})
+				return res.StatusCode == http.StatusOK
+			}, "purchases are made again")
+		})
+	}
+
+	t.Run("at the start", func(t *testing.T) {
+		n.Stop()
+		server.Kill()
+		n.SpawnOnly()
+		eventually(t, func() bool { return pingStatus(t, n) == http.StatusServiceUnavailable }, "not ready")
+		require.Equal(t, http.StatusServiceUnavailable, get(known).StatusCode, "nothing is known, and nothing denied")
+		server.Restart()
+		n.WaitReady()
+		eventually(t, func() bool { return get(known).StatusCode == http.StatusOK }, "it serves")
+	})
+}
+
+// plausibleTokenAlone is a token that nobody knows.
+func plausibleTokenAlone(t *testing.T) string {
+	t.Helper()
+	other := Start(t, Config{})
+	a := other.Login()
+	return a.Purchase(a.Upload("x.bin", "", strings.NewReader("x")), "bin", nil).Token
+}
