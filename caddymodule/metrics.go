@@ -47,6 +47,7 @@ type deliveryMeter struct {
 
 	streams   atomic.Int64
 	failovers atomic.Uint64
+	hedges    atomic.Uint64
 
 	mu    sync.Mutex // taken to add to known
 	known atomic.Pointer[map[requestLabels]requestCounters]
@@ -93,6 +94,10 @@ func newDeliveryMeter() *deliveryMeter {
 			Name: metricPrefix + "stream_failovers_total",
 			Help: "Bodies that another clone had to take over.",
 		}, func() float64 { return float64(m.failovers.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: metricPrefix + "hedged_requests_total",
+			Help: "First bytes that were asked of a further store because the one before was slow.",
+		}, func() float64 { return float64(m.hedges.Load()) }),
 	}
 	return m
 }
@@ -131,6 +136,9 @@ func (m *deliveryMeter) Stream(change int) { m.streams.Add(int64(change)) }
 // Failover implements delivery.Metrics.
 func (m *deliveryMeter) Failover() { m.failovers.Add(1) }
 
+// Hedge implements delivery.Hedger.
+func (m *deliveryMeter) Hedge() { m.hedges.Add(1) }
+
 // Lookup implements delivery.Metrics.
 func (m *deliveryMeter) Lookup(result delivery.Lookup) {
 	if c, ok := m.lookups[result]; ok {
@@ -139,4 +147,7 @@ func (m *deliveryMeter) Lookup(result delivery.Lookup) {
 }
 
 // Interface guards
-var _ delivery.Metrics = (*deliveryMeter)(nil)
+var (
+	_ delivery.Metrics = (*deliveryMeter)(nil)
+	_ delivery.Hedger  = (*deliveryMeter)(nil)
+)

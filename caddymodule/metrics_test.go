@@ -50,6 +50,7 @@ func TestDeliveryMeter(t *testing.T) {
 				m.Lookup(delivery.LookupFound)
 				m.Lookup("no such result")
 				m.Failover()
+				m.Hedge()
 				m.Stream(-1)
 			}
 		})
@@ -64,6 +65,7 @@ func TestDeliveryMeter(t *testing.T) {
 		"caddy_oose_http_requests_total 206 purchase":                    400,
 		"caddy_oose_http_requests_total 404 static":                      400,
 		"caddy_oose_stream_failovers_total":                              400,
+		"caddy_oose_hedged_requests_total":                               400,
 		"caddy_oose_token_lookups_total " + string(delivery.LookupFound): 400,
 	} {
 		require.Contains(t, got, metric)

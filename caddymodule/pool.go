@@ -68,6 +68,9 @@ func releaseNode() {
 func returnMemory() {
 	if _, err := activeApp(); err != nil { // no configuration of ours is in force yet
 		debug.FreeOSMemory()
+		if err := unmapProgram(); err != nil {
+			caddy.Log().Named("oose").Debug("giving back memory after the start", zap.Error(err))
+		}
 	}
 }
 

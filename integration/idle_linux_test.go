@@ -17,8 +17,8 @@ import (
 // with the pages of the program's file that are mapped, which the kernel shares
 // and drops when it needs the room.
 const (
-	idleOwn      = 30 << 20
-	idleResident = 60 << 20
+	idleOwn      = 30e6
+	idleResident = 60e6
 )
 
 // TestIdleMemory starts the program as it is released, without the race

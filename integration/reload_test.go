@@ -158,7 +158,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 		slow <- err
 	}()
-	for i := range 8 {
+	for i := range 6 {
 		_, err := body.Write(big[:4096])
 		require.NoError(t, err)
 		r := n.Reload([]Config{two, one}[i%2])
@@ -193,8 +193,8 @@ func TestFailingReloadUnderLoad(t *testing.T) {
 	text, err := json.Marshal(late)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(n.Path("late.json"), text, 0o600))
-	for i := range 8 {
-		if i == 4 { // the ports have been handed over
+	for i := range 6 {
+		if i == 3 { // the ports have been handed over
 			r := n.Reload(Config{Sites: httpsSite, Purchase: "cors *"})
 			require.Zero(t, r.Code, r.Err)
 		}

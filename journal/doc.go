@@ -1,5 +1,5 @@
 // Package journal is the embedded engine of records: one Badger database of
-// this node, written by one committer.
+// this node, written by one committer, and followed by other nodes.
 //
 // # Promises
 //
@@ -13,8 +13,9 @@
 // All writes that wait are taken together by one committer (at most 1,000
 // changes and 1 MiB), which judges their conditions one after another, each
 // seeing those before it, gives revisions and times, commits one transaction,
-// forgets what the cache knew of these keys, tells the watchers in order, and
-// only then answers. What other sources wrote goes the same way.
+// tells those who follow, forgets what the cache knew of these keys, tells the
+// watchers in order, and only then answers. What other sources wrote goes the
+// same way; while catching up it gives way to what is live.
 //
 // # Keys
 //
@@ -27,8 +28,9 @@
 //	                                 purchases, their uses, sessions, tombstones
 //	m topic 0 member 0 key           what a member has (inventory alone)
 //	s source                         head, claim, newest dropped tombstone, last time
-//	n                                versions alive in each topic
-//	f                                version of this format, and this node's source
+//	n                                number and digest of the versions alive in each topic
+//	f                                version of this format, this node's source, and what
+//	                                 it needs to notice that it was restored from an old copy
 //	z                                zeros, now and then; see flush
 //
 // Badger's own expiry is not used: it would take single versions away, without

@@ -14,6 +14,7 @@ import (
 	"github.com/ooseio/oose/handlers/delivery"
 	"github.com/ooseio/oose/handlers/prism"
 	"github.com/ooseio/oose/handlers/store"
+	"github.com/ooseio/oose/handlers/upload"
 	"github.com/ooseio/oose/peer"
 )
 
@@ -119,6 +120,8 @@ func (a *Attachment) Prism(p PrismSpec) (Server, error) {
 		Loosen:   a.spec.Loosen,
 		Denied:   a.spec.Denied,
 		Ready:    n.ready,
+		Sender:   delivery.NewSender(a.delivery()),
+		Own:      func() []upload.Store { return n.storesOf(p.Name) },
 	}
 	if o := n.others; o != nil {
 		deps.Node, deps.Confirm = o.handler.Node, n.engine.Confirm

@@ -7,7 +7,10 @@ import (
 
 // uploadStores lists the stores that an upload can choose from: those of the
 // configuration in force, and those of other nodes.
-func (n *Node) uploadStores() []upload.Store {
+func (n *Node) uploadStores() []upload.Store { return n.storesOf("") }
+
+// storesOf lists the stores of a prism, wherever they are; "": of all of them.
+func (n *Node) storesOf(prism string) []upload.Store {
 	a := n.top.Load()
 	if a == nil {
 		return nil
@@ -18,12 +21,16 @@ func (n *Node) uploadStores() []upload.Store {
 		group = cfg.Site + "/" + group
 	}
 	list := make([]upload.Store, 0, len(a.held))
-	for _, v := range a.held {
+	for _, s := range a.spec.Stores {
+		if prism != "" && s.Prism != prism {
+			continue
+		}
+		v := a.byName[s.Name]
 		list = append(list, switched{Store: upload.Local(v.Volume, n.id.Name, group), node: n, id: v.ID()})
 	}
 	if o := n.others; o != nil {
 		for _, p := range n.Registry.Peers() {
-			if p.Kind != peer.Store || n.Registry.Local(p.ID) {
+			if p.Kind != peer.Store || n.Registry.Local(p.ID) || prism != "" && p.Name.Prism != prism {
 				continue
 			}
 			if s, ok := o.source.Store(p); ok {

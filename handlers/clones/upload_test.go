@@ -239,8 +239,8 @@ func TestForgottenUploads(t *testing.T) {
 		tune  patience
 		whole bool
 	}{
-		"without bytes":     {patience{silent: 50 * time.Millisecond, waiting: time.Hour, sweep: 10 * time.Millisecond}, false},
-		"without a verdict": {patience{silent: time.Hour, waiting: 50 * time.Millisecond, sweep: 10 * time.Millisecond}, true},
+		"without bytes":     {patience{silent: 2 * time.Second, waiting: time.Hour, sweep: 10 * time.Millisecond}, false},
+		"without a verdict": {patience{silent: time.Hour, waiting: 500 * time.Millisecond, sweep: 10 * time.Millisecond}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, "s", "om101")

@@ -93,8 +93,9 @@ func newTransport(config *tls.Config, wait time.Duration) *http.Transport {
 		DisableCompression:     true,
 		ReadBufferSize:         64 << 10,
 		WriteBufferSize:        64 << 10,
-		// A node that hangs keeps its connections: those that don't answer are given up.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+		// A node that hangs keeps its connections: those that don't answer are given
+		// up. What a viewer who pauses does not take waits here, one buffer for each.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second, MaxReceiveBufferPerStream: 1 << 20},
 	}
 }
 
