@@ -51,6 +51,7 @@ type cluster struct {
 	tapes   []tape
 	truth   map[string][]record.Record // by record key: all that was written and acknowledged, in order
 	swept   bool                       // things expired
+	renewed bool                       // a member went on as a new source
 	calm    bool                       // all comes to rest between two steps
 	sources []string                   // in the order in which they came to be
 }
@@ -250,6 +251,7 @@ func (c *cluster) compare(m *member) {
 	if ahead {
 		require.NoError(c.rt, m.Renew(context.Background()))
 		c.note(m)
+		c.renewed = true
 	} else {
 		c.forget(lost) // what it had written once is nowhere
 	}

@@ -204,11 +204,16 @@ func (c *cluster) converge(rt *rapid.T) {
 		for topic, digest := range first.Digests() {
 			// Where all versions of a purchase went at once they went for each
 			// node by itself: one that had not heard of a revocation did so earlier.
-			if topic != record.Purchase || !c.swept {
-				require.Equal(rt, digest, m.Digests()[topic], "%s and %s say the same about %s", first.name, m.name, topic)
+			if (topic != record.Purchase || !c.swept) && digest != m.Digests()[topic] {
+				c.failf("%s and %s differ about %s\n%s\n%s", first.name, m.name, topic, describe(first, topic), describe(m, topic))
 			}
 		}
 		for _, topic := range []record.Topic{record.Purchase, record.Inventory, record.User, record.Peer} {
+			if record.Tombstones(topic) && c.renewed && c.swept {
+				// Now two sources may have written one of them: who was cut off
+				// for weeks may have dropped the tombstone of what it had not heard of.
+				continue
+			}
 			require.Equal(rt, merged(first, topic), merged(m, topic), "%s and %s on %s", first.name, m.name, topic)
 		}
 		have := make(map[string]record.Record)
@@ -222,6 +227,20 @@ func (c *cluster) converge(rt *rapid.T) {
 			}
 		}
 	}
+}
+
+// describe tells what a member has of a topic, for the reader of a failure.
+func describe(m *member, topic record.Topic) string {
+	text := fmt.Sprintln(m.name, "is", m.Source()[:4])
+	for _, s := range m.Catalogue() {
+		text += fmt.Sprintln(" source", s.Source[:4], "head", s.Head, "claim", s.Claim, "dropped", s.Dropped)
+	}
+	for _, r := range m.walk() {
+		if r.Topic == topic {
+			text += fmt.Sprintln(" ", r.Source[:4], r.Revision, r.Key, r.Member, "deleted", r.Deleted, "at", time.UnixMilli(r.Time.Milli()).UTC())
+		}
+	}
+	return text
 }
 
 // merged is what a member says under all keys of a topic.
@@ -316,10 +335,18 @@ func (c *cluster) checkClaim(m *member, s SourceState, all []record.Record, has 
 		return
 	}
 	gone := latest.Deleted && record.Tombstones(latest.Topic) || latest.Expires > 0 && c.swept
-	require.True(c.rt, gone, "%s claims %d of %s and lacks %s/%s at %d", m.name, s.Claim, s.Source, latest.Topic, latest.Key, latest.Revision)
-	if latest.Expires == 0 {
-		require.Zero(c.rt, has.Revision, "%s has %s/%s at %d, which was removed at %d", m.name, latest.Topic, latest.Key, has.Revision, latest.Revision)
+	if !gone {
+		c.failf("%s claims %d of %s and lacks %s/%s at %d\n%s", m.name, s.Claim, s.Source[:4], latest.Topic, latest.Key, latest.Revision, describe(m, latest.Topic))
 	}
+	if latest.Expires == 0 && has.Revision > 0 {
+		c.failf("%s has %s/%s at %d, which was removed at %d\n%s", m.name, latest.Topic, latest.Key, has.Revision, latest.Revision, describe(m, latest.Topic))
+	}
+}
+
+// failf says it at once: what can't be reproduced is not said later.
+func (c *cluster) failf(format string, args ...any) {
+	c.t.Logf(format, args...)
+	c.rt.Fatalf(format, args...)
 }
 
 // checkRevoked: what a node once knew to be revoked does not work there again.

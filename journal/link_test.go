@@ -52,13 +52,6 @@ func (l *link) cut() {
 	l.done.Wait()
 }
 
-// ended waits until both sides end by themselves.
-func (l *link) ended() (follow, stream error) {
-	l.done.Wait()
-	l.cancel()
-	return l.err, l.served
-}
-
 func (r *running) follow(server *running, source string) *link {
 	l := follow(r.Journal, server.Journal, source, nil)
 	r.tb.Cleanup(l.cut)

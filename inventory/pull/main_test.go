@@ -173,7 +173,6 @@ type origin struct {
 	body   func(call int, r io.Reader) io.Reader // may break a body
 	gate   *sync.Cond                            // nil: bytes flow freely
 	passed int64                                 // bytes that may flow
-	closed bool
 }
 
 // newOrigin makes random content.

@@ -13,7 +13,6 @@ const startTime = 5 * time.Second
 // guards it.
 type readiness struct {
 	began    time.Time
-	known    bool               // other nodes are configured, or were known at the start
 	targets  map[string]*target // by node
 	complete bool               // it had, now or in former times, all that a peer knew
 	over     bool               // ready, and complete or without anybody to be so with
