@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/ooseio/oose/caddymodule/residency"
 	"github.com/ooseio/oose/node"
 )
 
@@ -68,7 +69,7 @@ func releaseNode() {
 func returnMemory() {
 	if _, err := activeApp(); err != nil { // no configuration of ours is in force yet
 		debug.FreeOSMemory()
-		if err := unmapProgram(); err != nil {
+		if err := residency.Trim(); err != nil {
 			caddy.Log().Named("oose").Debug("giving back memory after the start", zap.Error(err))
 		}
 	}

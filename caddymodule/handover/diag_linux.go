@@ -105,6 +105,9 @@ func ask(fd int, family uint8, state int, visit func(family uint8, id []byte)) e
 	buffer := make([]byte, 64<<10) // above what the kernel puts into one answer
 	for {
 		n, _, err := unix.Recvfrom(fd, buffer, 0)
+		if err == unix.EINTR { // with a deadline it is not begun again by itself
+			continue
+		}
 		if err != nil {
 			return err
 		}

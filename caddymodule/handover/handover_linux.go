@@ -41,10 +41,11 @@ func Keep(listeners, active []net.Listener, log *zap.Logger) {
 	defer ours.close()
 	open, err := listening()
 	if err != nil {
-		log.Debug("listing the sockets that listen", zap.Error(err))
+		unseenPorts(log, err)
+		return
 	}
 	for at, fds := range ours {
-		if len(shared[at]) > 0 || len(fds) != 1 || err == nil && open[at] != 1 {
+		if len(shared[at]) > 0 || len(fds) != 1 || open[at] != 1 {
 			continue
 		}
 		if err := steer(fds[0], 0); err != nil {
@@ -88,6 +89,12 @@ func (h *Handover) Finish() {
 	h.pairs = nil
 }
 
+// unseenPorts tells why nothing is done: a port that another process has as well
+// must be let alone.
+func unseenPorts(log *zap.Logger, err error) {
+	log.Warn("a reload may lose connections that wait at a port: the sockets that listen can't be listed; allow the process netlink sockets (with systemd, add AF_NETLINK to RestrictAddressFamilies)", zap.Error(err))
+}
+
 // pairs steers each port that is in both and returns those.
 func pairs(old, next []net.Listener, log *zap.Logger) (list []pair) {
 	from := describe(old, log)
@@ -96,13 +103,14 @@ func pairs(old, next []net.Listener, log *zap.Logger) (list []pair) {
 	defer to.close()
 	open, err := listening()
 	if err != nil {
-		log.Debug("listing the sockets that listen", zap.Error(err))
+		unseenPorts(log, err)
+		return nil
 	}
 	for at, fds := range to {
 		if len(fds) != 1 || len(from[at]) != 1 || same(fds[0], from[at][0]) {
 			continue
 		}
-		if err == nil && open[at] != 2 {
+		if open[at] != 2 {
 			log.Debug("a port is not handed over: other processes have it too", zap.Stringer("port", at))
 			continue
 		}
@@ -137,14 +145,21 @@ func (h *Handover) drain(began time.Time, silent func() int) int {
 	// seen, but it is on its way for a moment only.
 	for calm := 0; calm < looks; calm++ {
 		<-ticker.C
-		now, err := handshakes(ports)
-		blind := err != nil && time.Since(began) < unseen
-		if early == nil {
-			early = now
-		} else if err == nil {
-			maps.DeleteFunc(early, func(k handshake, _ struct{}) bool { _, still := now[k]; return !still })
+		var blind bool
+		if early == nil || len(early) > 0 { // looking at all handshakes costs more the more connections there are
+			now, err := handshakes(ports)
+			blind = err != nil && time.Since(began) < unseen
+			switch {
+			case err != nil:
+			case early == nil:
+				early = now
+			default:
+				maps.DeleteFunc(early, func(k handshake, _ struct{}) bool { _, still := now[k]; return !still })
+			}
 		}
-		left := len(early) + h.queued() + silent()
+		waiting, err := h.queued()
+		blind = blind || err != nil && time.Since(began) < unseen
+		left := len(early) + waiting + silent()
 		if time.Since(began) > longest {
 			return left
 		}
@@ -156,14 +171,17 @@ func (h *Handover) drain(began time.Time, silent func() int) int {
 }
 
 // queued counts the connections that no server has accepted.
-func (h *Handover) queued() (n int) {
+func (h *Handover) queued() (n int, err error) {
 	for _, p := range h.pairs {
 		// Of a socket that listens these are its queue.
-		if info, err := unix.GetsockoptTCPInfo(p.old, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			n += int(info.Unacked)
+		info, infoErr := unix.GetsockoptTCPInfo(p.old, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if infoErr != nil {
+			err = infoErr // Multipath TCP of older kernels does not tell
+			continue
 		}
+		n += int(info.Unacked)
 	}
-	return n
+	return n, err
 }
 
 // sockets are descriptors of our own, by their address.
