@@ -46,12 +46,12 @@ func TestHelp(t *testing.T) {
 	require.Contains(t, out, "oose put movie.mp4")
 	require.Contains(t, out, "oose [command]")
 	for _, command := range []string{
-		"put", "get", "purchase", "revoke", "status", "inventory", "scan", "verify", "adopt", "user", // ours
+		"put", "get", "purchase", "revoke", "status", "inventory", "scan", "verify", "adopt", "user", "peers", "export", "import", // ours
 		"run", "start", "stop", "reload", "validate", "fmt", "adapt", "version", // Caddy's
 	} {
 		require.Regexp(t, `(?m)^  `+command+` +\S`, out)
 	}
-	require.NotRegexp(t, `(?m)^  (peers|clones|drain|undrain|forget|block|unblock|audit|export|import|oose) {2}`, out,
+	require.NotRegexp(t, `(?m)^  (clones|drain|undrain|forget|block|unblock|audit|oose) {2}`, out,
 		"what does not work yet is not there, nor the group of other builds")
 
 	out, _, status = oose(t, "put", "--help")
@@ -75,7 +75,7 @@ func TestModules(t *testing.T) {
 	require.Zero(t, status)
 	for _, id := range []string{
 		"oose", "http.handlers.oose_prism", "http.handlers.oose_store", "http.handlers.oose_purchase",
-		"admin.api.oose", "tls.permission.oose", "caddy.logging.encoders.filter.oose_token",
+		"admin.api.oose", "tls.permission.oose", "caddy.storage.oose", "caddy.logging.encoders.filter.oose_token",
 		"http.handlers.file_server",
 	} {
 		require.Contains(t, strings.Split(out, "\n"), id)
