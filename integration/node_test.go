@@ -140,6 +140,15 @@ func (n *Node) WaitReady() {
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	}, "the node answers /ping")
+	// Caddy serves a configuration a moment before its admin API knows it.
+	n.Eventually(func() bool {
+		res, err := client.Get(n.AdminURL("/oose/status"))
+		if err != nil {
+			return true // it is elsewhere, or off
+		}
+		res.Body.Close()
+		return res.StatusCode != http.StatusServiceUnavailable
+	}, "the configuration is in effect")
 }
 
 // SpawnOnly starts the process and waits until it can be asked about itself; it
