@@ -23,6 +23,7 @@ type batch struct {
 
 	groups     map[groupID]*group
 	sources    map[string]state // those that changed, and this journal's own
+	complete   map[string]int64 // see committed
 	totals     totals
 	written    []written // in order
 	operations int       // keys set or deleted
@@ -42,14 +43,15 @@ type written struct {
 func (j *Journal) newBatch() *batch {
 	source := j.Source()
 	return &batch{
-		j:       j,
-		txn:     j.db.NewTransaction(true),
-		view:    j.db.NewTransaction(false),
-		source:  source,
-		now:     j.clock.Wall().UnixMilli(),
-		groups:  make(map[groupID]*group),
-		sources: map[string]state{source: j.committed.sources[source]},
-		totals:  j.committed.totals.clone(),
+		j:        j,
+		txn:      j.db.NewTransaction(true),
+		view:     j.db.NewTransaction(false),
+		source:   source,
+		now:      j.clock.Wall().UnixMilli(),
+		groups:   make(map[groupID]*group),
+		sources:  map[string]state{source: j.committed.sources[source]},
+		totals:   j.committed.totals.clone(),
+		complete: make(map[string]int64),
 	}
 }
 

@@ -66,8 +66,12 @@ func (j *Journal) Complete(source string) (at time.Time, ok bool) {
 func (j *Journal) completed(source string, at int64) {
 	j.committed.mu.Lock()
 	defer j.committed.mu.Unlock()
-	if at > j.committed.complete[source] {
-		j.committed.complete[source] = at
+	j.committed.completed(source, at)
+}
+
+func (c *committed) completed(source string, at int64) {
+	if at > c.complete[source] {
+		c.complete[source] = at
 	}
 }
 

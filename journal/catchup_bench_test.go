@@ -63,7 +63,7 @@ func fillUp(b *testing.B, j *running, n int) {
 // one of another journal in the same process, and for comparison what Badger
 // itself takes for the same keys in transactions as large.
 //
-//	go test -run '^$' -bench CatchUp -benchtime 1x -journal.records 1000000 ./journal
+//	go test -run '^$' -bench CatchUp -benchtime 1x ./journal -args -journal.records 1000000
 func BenchmarkCatchUp(b *testing.B) {
 	n := *benchRecords
 	report := func(b *testing.B) {

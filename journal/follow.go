@@ -162,7 +162,7 @@ func (f *follower) unsound(s status) error {
 func (f *follower) mark(ctx context.Context, s status) error {
 	p := f.pass
 	f.marked = s.claim
-	m := &mark{source: f.source, claim: s.claim}
+	m := &mark{source: f.source, claim: s.claim, at: s.at}
 	if p != nil && p.over {
 		if err := f.commit(ctx, nil); err != nil {
 			return err
@@ -180,7 +180,7 @@ func (f *follower) mark(ctx context.Context, s status) error {
 	}
 	f.pass = nil
 	f.j.resumes.forget(f.source, f.server)
-	f.j.completed(f.source, s.at)
+	f.j.completed(f.source, s.at) // where nothing was committed, too
 	if claim := f.j.state(f.source).claim; claim > f.told {
 		f.told = claim
 		f.claimed(claim)

@@ -37,6 +37,7 @@ type mark struct {
 	claim   uint64 // up to here everything that is alive is here
 	dropped uint64 // tombstones up to here may be missing
 	settled uint64 // see Journal.settled
+	at      int64  // what it wrote before, by its clock in milliseconds, is in the claim; 0: unknown
 }
 
 // receive writes what others wrote, and what is known with it.
@@ -141,6 +142,7 @@ func (b *batch) advance(m *mark) {
 	s.head = max(s.head, s.claim)
 	if s != before {
 		b.sources[m.source], b.dirty = s, true
+		b.complete[m.source] = max(b.complete[m.source], m.at)
 	}
 	if m.settled > b.j.settled[m.source] {
 		b.j.settled[m.source] = m.settled

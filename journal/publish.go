@@ -28,6 +28,9 @@ func (j *Journal) publish(b *batch) {
 	for source, s := range b.sources {
 		j.committed.sources[source] = s
 	}
+	for source, at := range b.complete {
+		j.committed.completed(source, at)
+	}
 	j.committed.totals = b.totals
 	if old := j.Source(); old != b.source {
 		j.source.Store(&b.source)
