@@ -44,7 +44,7 @@ type mark struct {
 func (b *batch) receive(r *request) (result, error) {
 	own := b.state(b.source)
 	for i := range r.incoming {
-		if in := &r.incoming[i]; in.Source == b.source && in.Revision > own.head {
+		if in := &r.incoming[i]; in.Source == b.source && (in.Revision > own.head || b.j.committed.leaps.within(in.Revision)) {
 			return result{err: fmt.Errorf("%w: revision %d of this journal's own source, which has come to %d",
 				record.ErrInvalid, in.Revision, own.head)}, nil
 		}

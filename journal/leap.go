@@ -66,6 +66,14 @@ func (l leaps) behind(claim, head uint64) uint64 {
 	return n
 }
 
+// Behind returns how many revisions of this journal's own source come after a
+// claim.
+func (j *Journal) Behind(claim uint64) uint64 {
+	j.committed.mu.Lock()
+	defer j.committed.mu.Unlock()
+	return j.committed.leaps.behind(claim, j.committed.head.Load())
+}
+
 // Ahead tells whether a claim on this journal's own source says more than the
 // journal itself knows: then its database was restored from an old copy, and
 // must go on as a new source, see Renew.

@@ -233,6 +233,7 @@ func TestAhead(t *testing.T) {
 	require.False(t, a.Ahead(1))
 	require.False(t, a.Ahead(a.Head()-3))
 	require.ErrorIs(t, a.Stream(t.Context(), a.Source(), 2, io.Discard, nil), ErrAhead)
+	require.ErrorIs(t, a.Import(t.Context(), b.get(record.User, "lost")), record.ErrInvalid, "it may not seem to be kept")
 	require.NoError(t, a.Renew(t.Context()))
 	require.EqualValues(t, 10, a.Head(), "all of it: that copy did not know of having met anybody")
 }

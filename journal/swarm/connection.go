@@ -53,7 +53,7 @@ type Connection struct {
 
 // Connections lists the connections to and from other nodes, for an operator.
 func (s *Swarm) Connections() []Connection {
-	own, head, claims := s.j.Source(), s.j.Head(), s.j.Claims()
+	own, claims := s.j.Source(), s.j.Claims()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]Connection, 0, len(s.links)+len(s.callers))
@@ -61,7 +61,7 @@ func (s *Swarm) Connections() []Connection {
 		list = append(list, s.outward(s.links[address], claims))
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.callers)) {
-		list = append(list, s.callers[id].inward(own, head))
+		list = append(list, s.callers[id].inward(own, s.j.Behind))
 	}
 	return list
 }
@@ -89,7 +89,7 @@ func (s *Swarm) outward(l *link, claims map[string]uint64) Connection {
 	return c
 }
 
-func (c *caller) inward(own string, head uint64) Connection {
+func (c *caller) inward(own string, behind func(claim uint64) uint64) Connection {
 	out := Connection{
 		Direction: In, Address: strings.TrimSpace(c.from), Node: c.peer.ID, Name: c.peer.Name, Version: c.peer.Version, Source: c.peer.Source,
 		State: Lifesupport, Since: c.since, Leaving: c.leaving, LastContact: c.contact,
@@ -98,8 +98,8 @@ func (c *caller) inward(own string, head uint64) Connection {
 		out.State = Active
 	}
 	out.Sources = slices.Sorted(maps.Keys(c.streams))
-	if _, ok := c.streams[own]; ok && head > c.acked {
-		out.Lag = head - c.acked
+	if _, ok := c.streams[own]; ok {
+		out.Lag = behind(c.acked)
 	}
 	return out
 }

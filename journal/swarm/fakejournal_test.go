@@ -95,6 +95,11 @@ func (j *fakeJournal) Head() uint64 {
 	return j.heads[j.own]
 }
 
+// Ahead of it is what is behind its head: it leaves no revision out.
+func (j *fakeJournal) Ahead(claim uint64) bool { return claim > j.Head() }
+
+func (j *fakeJournal) Behind(claim uint64) uint64 { return j.Head() - min(claim, j.Head()) }
+
 func (j *fakeJournal) Catalogue() (list []journal.SourceState) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

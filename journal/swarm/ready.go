@@ -33,16 +33,17 @@ func (r *readiness) name(node string, claims map[string]uint64) {
 	r.targets[node] = &target{heads: claims}
 }
 
-// reach notes which nodes' heads were reached.
-func (r *readiness) reach(own string, claims map[string]uint64) {
+// reach notes which nodes' heads were reached. Who knows more of our own source
+// than we do tells of a source that we go on without, and still have to follow.
+func (r *readiness) reach(own string, claims map[string]uint64, ahead func(claim uint64) bool) {
 	for _, t := range r.targets {
-		t.reached = t.reached || covers(own, claims, t.heads)
+		t.reached = t.reached || covers(own, claims, t.heads, ahead)
 	}
 }
 
-func covers(own string, claims, heads map[string]uint64) bool {
+func covers(own string, claims, heads map[string]uint64, ahead func(claim uint64) bool) bool {
 	for source, head := range heads {
-		if source != own && claims[source] < head {
+		if source == own && ahead(head) || source != own && claims[source] < head {
 			return false
 		}
 	}
@@ -62,7 +63,7 @@ func (s *Swarm) judgeReady() {
 	if r.over {
 		return
 	}
-	r.reach(own, claims)
+	r.reach(own, claims, s.j.Ahead)
 	held, reached := s.heldUp()
 	if reached && !r.complete {
 		r.complete, s.changed = true, true

@@ -11,7 +11,7 @@ import (
 // its source than it does itself: an old copy of the database was restored, and
 // what is written under that source from now on, nobody would ask for.
 func (s *Swarm) renew(ctx context.Context, source string, claim uint64, from string) error {
-	if claim <= s.j.Head() {
+	if !s.j.Ahead(claim) {
 		return nil
 	}
 	select {
@@ -20,12 +20,11 @@ func (s *Swarm) renew(ctx context.Context, source string, claim uint64, from str
 		return ctx.Err()
 	}
 	defer func() { <-s.renewing }()
-	head := s.j.Head()
-	if s.j.Source() != source || claim <= head {
+	if s.j.Source() != source || !s.j.Ahead(claim) {
 		return nil // done meanwhile
 	}
 	s.log.Warn("another node knows more of what this node wrote than itself: an old copy of its database was restored, it goes on as a new source",
-		zap.String("source", source), zap.Uint64("head", head), zap.Uint64("known", claim), zap.String("by", from))
+		zap.String("source", source), zap.Uint64("head", s.j.Head()), zap.Uint64("known", claim), zap.String("by", from))
 	if err := s.j.Renew(ctx); err != nil {
 		return fmt.Errorf("going on as a new source: %w", err)
 	}

@@ -29,7 +29,7 @@ func (s *Swarm) answerStream(w http.ResponseWriter, r *http.Request, source stri
 		return
 	}
 	own := s.j.Source()
-	if source == own && since > s.j.Head() {
+	if source == own && s.j.Ahead(since) {
 		// A copy of the database was restored: nothing may be told under this source any more.
 		if err := s.renew(r.Context(), own, since, r.Header.Get(nodeHeader)); err != nil {
 			refuse(w, http.StatusServiceUnavailable, errorText(err))

@@ -40,6 +40,8 @@ type Resolver interface {
 type Journal interface {
 	Source() string
 	Head() uint64
+	Ahead(claim uint64) bool
+	Behind(claim uint64) uint64
 	Catalogue() []journal.SourceState
 	Claims() map[string]uint64
 	Since(source, server string) uint64

@@ -351,7 +351,7 @@ type sourced struct {
 	head uint64
 }
 
-func (s sourced) Head() uint64 { return s.head }
+func (s sourced) Ahead(revision uint64) bool { return revision > s.head }
 
 func TestIntoItself(t *testing.T) {
 	m := full(t)

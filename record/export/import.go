@@ -21,7 +21,8 @@ type Target interface {
 // headed is an engine that can tell what it has written itself.
 type headed interface {
 	Source() string
-	Head() uint64
+	// Ahead tells whether it never gave a revision, or in a former life only.
+	Ahead(revision uint64) bool
 }
 
 // Imported tells what an import has come to.
@@ -105,15 +106,15 @@ func (x *importer) take(ctx context.Context, batch []record.Record) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	own, head := "", uint64(0)
+	own, unknown := "", func(uint64) bool { return false }
 	if h, ok := x.to.(headed); ok {
-		own, head = h.Source(), h.Head()
+		own, unknown = h.Source(), h.Ahead
 	}
 	var fresh []record.Record // not in place: what fails is tried again
 	ahead, left := uint64(0), uint64(0)
 	for i, r := range batch {
 		switch {
-		case own != "" && r.Source == own && r.Revision > head:
+		case own != "" && r.Source == own && unknown(r.Revision):
 			ahead++
 		case !newer[i], own != "" && r.Source == own: // what it wrote and does not have is gone for good
 			left++
