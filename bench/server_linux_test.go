@@ -54,12 +54,18 @@ type server struct {
 	process *os.Process
 	url     string
 	admin   string
+	stop    func() // may be called before the benchmark's end
 }
 
 // start runs the server with one site and global options until the benchmark's end.
 func start(b *testing.B, site, options string) *server {
 	b.Helper()
-	s := &server{url: "http://" + freeAddress(b), admin: freeAddress(b)}
+	return startAt(b, freeAddress(b), site, options)
+}
+
+func startAt(b *testing.B, address, site, options string) *server {
+	b.Helper()
+	s := &server{url: "http://" + address, admin: freeAddress(b)}
 	folder := b.TempDir()
 	config := filepath.Join(folder, "Caddyfile")
 	text := fmt.Sprintf("{\nadmin %s\nauto_https off\nlog {\nlevel ERROR\n}\n%s\n}\n%s {\n%s\n}\n", s.admin, options, s.url, site)
@@ -69,10 +75,11 @@ func start(b *testing.B, site, options string) *server {
 	cmd.Stderr = os.Stderr
 	require.NoError(b, cmd.Start())
 	s.process = cmd.Process
-	b.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
+	b.Cleanup(s.stop)
 	require.Eventually(b, func() bool {
 		res, err := http.Get(s.url + "/ping")
 		if err == nil {
@@ -129,12 +136,16 @@ func (s *server) cpu(b *testing.B) time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-var highWater = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
-
 // peak is the most memory that the process had resident, in bytes.
-func (s *server) peak(b *testing.B) int64 {
+func (s *server) peak(b *testing.B) int64 { return s.memory(b, "VmHWM") }
+
+// own is the memory that the process has of its own now, in bytes.
+func (s *server) own(b *testing.B) int64 { return s.memory(b, "RssAnon") }
+
+func (s *server) memory(b *testing.B, name string) int64 {
 	b.Helper()
-	kb, err := strconv.ParseInt(highWater.FindStringSubmatch(s.proc(b, "status"))[1], 10, 64)
+	line := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB$`)
+	kb, err := strconv.ParseInt(line.FindStringSubmatch(s.proc(b, "status"))[1], 10, 64)
 	require.NoError(b, err)
 	return kb << 10
 }
