@@ -39,6 +39,8 @@ type App struct {
 	events storeEvents
 	ports  ports
 
+	tidying sync.WaitGroup // after the start
+
 	mu      sync.Mutex // guards what follows
 	stores  []node.StoreSpec
 	prisms  []node.PrismSpec
@@ -170,6 +172,7 @@ func (app *App) Cleanup() error {
 	}
 	app.ports.finish()
 	app.events.end()
+	app.tidying.Wait()
 	return nil
 }
 
@@ -309,7 +312,7 @@ func (app *App) subscribe() error {
 		return fmt.Errorf("getting the events app: it is a %T", loaded)
 	}
 	return errors.Join(
-		events.On("started", onStarted(returnMemory)),
+		events.On("started", onStarted(app.returnMemory)),
 		events.On("started", portKeeper{app}),
 		events.On("stopping", portPasser{app}),
 		events.On("stopping", exitHandler{app}),

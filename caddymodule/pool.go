@@ -66,13 +66,17 @@ func releaseNode() {
 // returnMemory gives back to the system what the start of the process took and
 // holds no more: what its packages and the first configuration were made with. It
 // is a fifth of an idle node's own memory, and Go would keep it for what may come.
-func returnMemory() {
-	if _, err := activeApp(); err != nil { // no configuration of ours is in force yet
+// The start does not wait for it: Cleanup does.
+func (app *App) returnMemory() {
+	if _, err := activeApp(); err == nil {
+		return // a configuration of ours was in force before
+	}
+	app.tidying.Go(func() {
 		debug.FreeOSMemory()
 		if err := residency.Trim(); err != nil {
-			caddy.Log().Named("oose").Debug("giving back memory after the start", zap.Error(err))
+			app.log.Debug("giving back memory after the start", zap.Error(err))
 		}
-	}
+	})
 }
 
 // running returns the node that is open, without a reference; nil where none
