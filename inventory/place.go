@@ -21,6 +21,12 @@ type Target struct {
 // space. Without a source of randomness the choice follows from the hash
 // alone. Candidates are not changed.
 func Choose(h content.Hash, copies int, size int64, cands []Target, rnd *rand.Rand) []Target {
+	return ChooseBeside(h, copies, size, nil, cands, rnd)
+}
+
+// ChooseBeside is Choose for a content that stores hold already: their nodes
+// and groups count as chosen.
+func ChooseBeside(h content.Hash, copies int, size int64, held, cands []Target, rnd *rand.Rand) []Target {
 	if rnd == nil {
 		rnd = rand.New(seedOf(h))
 	}
@@ -31,6 +37,10 @@ func Choose(h content.Hash, copies int, size int64, cands []Target, rnd *rand.Ra
 		}
 	}
 	nodes, groups := map[string]int{}, map[string]int{}
+	for _, t := range held {
+		nodes[t.Node]++
+		groups[t.Group]++
+	}
 	var chosen []Target
 	for len(chosen) < copies && len(left) > 0 {
 		i := pick(left, nodes, groups, rnd)
