@@ -19,6 +19,7 @@ type Placement struct {
 	Clones  []Clone     // those that no removal concerns, the earliest stored first
 	Removed record.Time // the latest removal, 0: never removed
 	Blocked bool        // the operator refuses it
+	Hidden  bool        // ... and viewers are answered as if nobody held it
 }
 
 // Index answers who holds what, from this node's own copy of the records.
@@ -76,9 +77,11 @@ func (x *Index) load(ctx context.Context, h content.Hash, key string) (*Placemen
 	if p.Removed, err = removedAt(ctx, x.engine, key); err != nil {
 		return nil, err
 	}
-	if p.Blocked, err = blocked(ctx, x.engine, key); err != nil {
+	var block Block
+	if block, p.Blocked, err = blockOf(ctx, x.engine, key); err != nil {
 		return nil, err
 	}
+	p.Hidden = block.Hidden
 	versions, err := x.engine.Get(ctx, record.Inventory, key)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the clones of %s: %w", key, err)
@@ -216,24 +219,4 @@ func removalTime(r record.Record) record.Time {
 		return r.Time
 	}
 	return max(r.Time, v.Time)
-}
-
-// blocked tells whether the operator refuses a content: the latest word counts,
-// and one that does not say `"blocked": false` refuses.
-func blocked(ctx context.Context, e record.Engine, key string) (bool, error) {
-	versions, err := e.Get(ctx, record.Block, key)
-	if err != nil {
-		return false, fmt.Errorf("looking up the block of %s: %w", key, err)
-	}
-	r, ok := record.Merge(record.Block, versions)
-	if !ok {
-		return false, nil
-	}
-	v := struct {
-		Blocked *bool `json:"blocked"`
-	}{}
-	if json.Unmarshal(r.Value, &v) == nil && v.Blocked != nil {
-		return *v.Blocked, nil
-	}
-	return true, nil
 }

@@ -139,7 +139,7 @@ func (c *core) admit(r *http.Request, token purchase.Token, referrer bool) (gran
 	switch {
 	case g.placement.Blocked:
 		c.deps.Metrics.Lookup(LookupRefused)
-		return grant{}, handlers.Faultf(handlers.Blocked, "This content is blocked")
+		return grant{}, handlers.Refusal(g.placement, handlers.ContentUnknown)
 	case g.placement.Removed > p.Made:
 		return grant{}, c.purchaseFault(r, purchase.ErrUnknown)
 	case len(g.placement.Clones) == 0:
@@ -188,8 +188,10 @@ func (c *core) lookupStatic(r *http.Request, rt route) (*inventory.Placement, er
 	switch {
 	case err != nil:
 		return nil, unavailable(err)
+	case p.Hidden:
+		return nil, c.miss(r, handlers.Refusal(p, handlers.StaticUnknown)) // as what nobody holds, in every way
 	case p.Blocked:
-		return nil, handlers.Faultf(handlers.Blocked, "This content is blocked")
+		return nil, handlers.Refusal(p, handlers.StaticUnknown)
 	case len(p.Clones) == 0:
 		f := c.nobodyHolds(p, handlers.StaticUnknown)
 		if f.Code == handlers.StaticUnknown {

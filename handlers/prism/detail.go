@@ -20,7 +20,8 @@ type contentRecord struct {
 	Exists        bool     `json:"exists"`
 	Count         int      `json:"count"`
 	Size          int64    `json:"size"`
-	Map           []string `json:"map"` // "<prism>:<store>" of the clones that can be had now
+	Map           []string `json:"map"`               // "<prism>:<store>" of the clones that can be had now
+	Blocked       bool     `json:"blocked,omitempty"` // the operator refuses it
 }
 
 // detail answers /content/detail and /content/exists. Many contents are looked
@@ -78,6 +79,7 @@ func (h *Handler) records(ctx context.Context, inquiry *inquiry, asked []handler
 
 // tell writes into a record where a content is.
 func (h *Handler) tell(rec *contentRecord, hash content.Hash, placement *inventory.Placement) error {
+	rec.Blocked = placement.Blocked
 	clones := h.available(placement)
 	if len(clones) == 0 {
 		if f := h.nobodyHolds(placement, notFound); len(placement.Clones) == 0 && f.Code == handlers.Unavailable {

@@ -36,11 +36,17 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request) (any, error) {
 	return handlers.Status{Code: http.StatusCreated, Body: map[string]string{"hash": hash.String()}}, nil
 }
 
-// held returns this store's clone of a content. Its error is ErrNotExist where
-// there is none; while the first scan goes on, that is not known yet.
+// held returns this store's clone of a content, to be given away. Its error is
+// ErrBlocked where the operator refuses that, and ErrNotExist where there is no
+// clone; while the first scan goes on, that is not known yet.
 func (h *Handler) held(ctx context.Context, hash content.Hash) (inventory.Clone, error) {
 	if !h.Volume.Readable() {
 		return inventory.Clone{}, inventory.ErrOffline
+	}
+	if refused, err := h.Volume.Refuses(ctx, hash); err != nil {
+		return inventory.Clone{}, err
+	} else if refused {
+		return inventory.Clone{}, inventory.ErrBlocked
 	}
 	c, ok, err := h.Volume.Has(ctx, hash)
 	if err != nil || ok {
@@ -129,7 +135,7 @@ func (h *Handler) existence(ctx context.Context, asked handlers.Asked) (existenc
 		return existence{}, nil //nolint:nilerror // what is no hash is a content that is not here
 	}
 	c, err := h.held(ctx, hash)
-	if errors.Is(err, inventory.ErrNotExist) {
+	if errors.Is(err, inventory.ErrNotExist) || errors.Is(err, inventory.ErrBlocked) {
 		return existence{}, nil
 	}
 	return existence{Exists: err == nil, Ext: c.Ext}, err

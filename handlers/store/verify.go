@@ -106,9 +106,10 @@ func (h *Handler) verified(ctx context.Context, hash content.Hash, force bool) (
 }
 
 // missing returns the error for a clone that is not here: while the first scan
-// goes on, that is not known yet.
+// goes on, that is not known yet. That the content is blocked does not matter to
+// who verifies or removes it.
 func (h *Handler) missing(ctx context.Context, hash content.Hash) error {
-	if _, err := h.held(ctx, hash); err != nil {
+	if _, err := h.held(ctx, hash); err != nil && !errors.Is(err, inventory.ErrBlocked) {
 		return err
 	}
 	return inventory.ErrNotExist
