@@ -64,6 +64,14 @@ func fullDisk() error {
 		return fmt.Errorf("mounting: %w", err)
 	}
 	filler := filepath.Join(dir, "filler")
+	// What makes room later: where the database itself has come to the floor,
+	// the filler's end alone leaves less than what ends its refusals.
+	more := [2]string{filepath.Join(dir, "more"), filepath.Join(dir, "stillmore")}
+	for _, path := range more {
+		if err := os.WriteFile(path, make([]byte, fullFloor/2), 0o600); err != nil {
+			return err
+		}
+	}
 
 	w, err := startWriter(dir)
 	if err != nil {
@@ -81,7 +89,7 @@ func fullDisk() error {
 			return fmt.Errorf("full: %w", err)
 		}
 	}
-	if err := os.Remove(filler); err != nil {
+	if err := errors.Join(os.Remove(filler), os.Remove(more[0])); err != nil {
 		return err
 	}
 	if err := w.expect("written", "refused"); err != nil {
@@ -121,7 +129,7 @@ func fullDisk() error {
 	if err := w.kill(); err != nil {
 		return err
 	}
-	if err := os.Remove(filler); err != nil {
+	if err := errors.Join(os.Remove(filler), os.Remove(more[1])); err != nil {
 		return err
 	}
 	if w, err = startWriter(dir); err != nil {
