@@ -30,6 +30,15 @@ func (c *claims) take(id string, at record.Time) {
 	c.taken[id] = at
 }
 
+// takeOver is take for a store that another node had: what was written here
+// before that is not its whole inventory any more.
+func (c *claims) takeOver(id string, at record.Time) {
+	c.take(id, at)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.written, id)
+}
+
 func (c *claims) at(id string) record.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +86,7 @@ func (n *Node) claim(id string) error {
 	if known && n.heldBy(context.Background(), p) {
 		return fmt.Errorf("it is store %s of node %s (%s), which has it: one root is a copy of the other, or is mounted twice; stop it there, or remove the marker oose.json from a copy", p.Name.Store, p.Node, p.Cluster)
 	}
-	n.claims.take(id, n.clock.Next())
+	n.claims.takeOver(id, n.clock.Next())
 	if known {
 		n.log.Info("store is taken over", zap.String("store", p.Name.Store), zap.String("id", id), zap.String("from", p.Node))
 	}
@@ -94,13 +103,13 @@ func (n *Node) mayRegister(ctx context.Context, v *openVolume, id string) bool {
 		return true
 	}
 	mine := n.claims.at(id)
-	if mine == 0 {
-		return false // not taken since the other had it
+	if mine == 0 || p.Claimed > mine && !v.Readable() {
+		return false // not taken since the other had it, or perhaps taken away
 	}
 	if p.Claimed < mine && n.heldBy(ctx, p) {
 		v.takeBack()
 		v.Lost(fmt.Sprintf("node %s (%s) has this store too, and had it before: one root is a copy of the other, or is mounted twice", p.Node, p.Cluster))
-		n.claims.take(id, 0)
+		n.claims.takeOver(id, 0)
 		return false
 	}
 	return true

@@ -1,0 +1,80 @@
+package node
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/heartbeat"
+	"github.com/ooseio/oose/peer"
+	"github.com/ooseio/oose/record"
+)
+
+// elsewhere writes down, as another node would, that it has a store.
+func elsewhere(t *testing.T, n *Node, p heartbeat.Peer, revision uint64) {
+	t.Helper()
+	value, err := json.Marshal(map[string]any{
+		"name": p.Name.String(), "kind": p.Kind, "node": "other", "nodeId": "other-id", "source": "other-source",
+		"claimed": n.clock.Next(), "complete": true, "active": true, "writable": true,
+	})
+	require.NoError(t, err)
+	require.NoError(t, n.engine.Import(t.Context(), []record.Record{{
+		Topic: record.Peer, Key: p.ID, Source: "other-source", Time: n.clock.Next(), Revision: revision, Value: value,
+	}}))
+}
+
+// tellRegistry has the node register what it has, and waits for that.
+func tellRegistry(t *testing.T, n *Node) {
+	t.Helper()
+	for range 2 { // one may have been under way
+		told := make(chan struct{})
+		n.asked <- told
+		<-told
+	}
+}
+
+// A medium that was at another node meanwhile comes back with clones as that one
+// has described them: this node must not say that it has written all of them
+// before it has.
+func TestAStoreThatComesBackIsWrittenAnew(t *testing.T) {
+	c := testConfig(t.TempDir(), "disk1")
+	n := openNode(t, c)
+	attach(t, n, Spec{Config: c})
+	h, v := put(t, n, "hello"), n.Volumes()[0]
+	id := v.ID()
+	complete := func() bool {
+		p, ok := n.Registry.Lookup(id)
+		return ok && n.owns(p) && p.Complete
+	}
+	soon(t, complete)
+	version := func(source string) (found record.Record) {
+		versions, err := n.engine.Get(t.Context(), record.Inventory, h.String())
+		require.NoError(t, err)
+		for _, r := range versions {
+			if r.Source == source {
+				found = r
+			}
+		}
+		return found
+	}
+	root := c.Stores[0].Root
+	require.NoError(t, os.Rename(root, root+".away"))
+	v.Lost("the medium was taken out")
+	tellRegistry(t, n)
+	theirs := version(n.engine.Source())
+	theirs.Source, theirs.Revision, theirs.Time = "other-source", 1, n.clock.Next()
+	require.NoError(t, n.engine.Import(t.Context(), []record.Record{theirs}))
+	elsewhere(t, n, heartbeat.Peer{ID: id, Name: peer.Name{Prism: "other", Store: "disk1"}, Kind: peer.Store}, 2)
+	soon(t, func() bool {
+		p, ok := n.Registry.Lookup(id)
+		return ok && !n.owns(p)
+	})
+	tellRegistry(t, n)
+	p, _ := n.Registry.Lookup(id)
+	require.False(t, n.owns(p), "who has not got the medium does not speak of it")
+	require.NoError(t, os.Rename(root+".away", root))
+	soon(t, complete)
+	require.Greater(t, version(n.engine.Source()).Time, theirs.Time)
+}
