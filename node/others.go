@@ -16,6 +16,7 @@ import (
 	"github.com/ooseio/oose/journal/swarm"
 	"github.com/ooseio/oose/peer"
 	"github.com/ooseio/oose/purchase"
+	"github.com/ooseio/oose/record"
 )
 
 // others is this node's side of the cluster: how it calls the other nodes, and
@@ -54,7 +55,8 @@ func (n *Node) openOthers() error {
 		n.openSwarm(log)
 		o.asker = ask.New(ask.Deps{
 			Engine: n.engine, Client: o.client, Nodes: n.otherNodes, Complete: n.journal.Complete,
-			Plausible: func(token string) bool { return n.Book.Plausible(purchase.Token(token)) }, Ready: o.swarm.Ready, Scanning: n.volumes.Scanning, Log: log,
+			Plausible: func(token string) bool { return n.Book.Plausible(purchase.Token(token)) }, Ready: o.swarm.Ready, Scanning: n.volumes.Scanning,
+			Away: n.isAway, Counts: n.counts, Log: log,
 		})
 		o.handler.Handle("/cluster/records", o.asker)
 		o.handler.Handle("/cluster/hello", o.swarm)
@@ -156,6 +158,21 @@ func (n *Node) otherNodes() []ask.Node {
 		}
 	}
 	return nodes
+}
+
+// isAway tells whether a node is not reached by the connections that nodes keep
+// to one another either.
+func (n *Node) isAway(other ask.Node) bool {
+	return !slices.ContainsFunc(n.others.swarm.Nodes(), func(o swarm.Node) bool { return o.ID == other.ID && o.Reached })
+}
+
+// counts tells whether what a record says is not passed over by the index.
+func (n *Node) counts(r record.Record) bool {
+	if r.Topic != record.Inventory {
+		return true
+	}
+	source, complete := n.owner(r.Member)
+	return !complete || r.Source == source
 }
 
 // hearing bounds how long a node that has just started waits for the others

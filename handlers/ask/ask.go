@@ -26,6 +26,9 @@ var (
 	// ErrUnsure says that a node that may know more could not be asked, or is
 	// catching up. It is a record.ErrUnavailable.
 	ErrUnsure = fmt.Errorf("a node that may know more does not answer: %w", record.ErrUnavailable)
+	// ErrAway is an ErrUnsure: those that could not be asked are not reached at
+	// all, so that what only they know of can't be had from them either.
+	ErrAway = fmt.Errorf("a node that may know more is away: %w", ErrUnsure)
 	// ErrBusy says that too many questions are asked already.
 	ErrBusy = errors.New("too many questions to other nodes at once")
 )
@@ -67,7 +70,13 @@ type Deps struct {
 	// Scanning tells whether a store of this node may hold what no record
 	// tells; nil: none does.
 	Scanning func() bool
-	Log      *zap.Logger // nil: no logs
+	// Away tells whether a node that does not answer is not reached otherwise
+	// either, and so nobody's to ask; nil: none is.
+	Away func(Node) bool
+	// Counts tells whether a record says anything to readers: what a store's
+	// former owners wrote about it does not; nil: all do.
+	Counts func(record.Record) bool
+	Log    *zap.Logger // nil: no logs
 }
 
 // Asker asks other nodes, and answers them. Its methods can be called at the
@@ -106,6 +115,12 @@ func New(deps Deps) *Asker {
 	}
 	if deps.Scanning == nil {
 		deps.Scanning = func() bool { return false }
+	}
+	if deps.Away == nil {
+		deps.Away = func(Node) bool { return false }
+	}
+	if deps.Counts == nil {
+		deps.Counts = func(record.Record) bool { return true }
 	}
 	if deps.Log == nil {
 		deps.Log = zap.NewNop()
@@ -170,27 +185,30 @@ func (e engine) Get(ctx context.Context, topic record.Topic, key string) ([]reco
 
 // Content asks the nodes with stores for a content that no record places
 // anywhere. nil says that what there is to be known is known here now, which may
-// still be nothing: ask the index again. Errors: ErrUnsure, ErrBusy.
+// still be nothing: ask the index again. Errors: ErrUnsure, ErrAway, ErrBusy.
 func (a *Asker) Content(ctx context.Context, h content.Hash) error {
 	return a.ask(ctx, subject{record.Inventory, h.String()})
 }
 
 // Contents is Content for many at once, with one question a node for each 256.
-// It does not go by what was answered before.
+// It does not go by what was answered before. Errors: ErrUnsure, ErrAway, ErrBusy.
 func (a *Asker) Contents(ctx context.Context, hashes []content.Hash) error {
-	var unsure error
+	var doubt error
 	for some := range slices.Chunk(hashes, maxKeys) {
 		keys := make([]string, len(some))
 		for i, h := range some {
 			keys[i] = h.String()
 		}
-		if err := a.askAll(ctx, record.Inventory, keys); errors.Is(err, ErrUnsure) && ctx.Err() == nil {
-			unsure = err
-		} else if err != nil {
+		err := a.askAll(ctx, record.Inventory, keys)
+		switch {
+		case err == nil:
+		case !errors.Is(err, ErrUnsure) || ctx.Err() != nil:
 			return err
+		case doubt == nil || !errors.Is(err, ErrAway):
+			doubt = err
 		}
 	}
-	return unsure
+	return doubt
 }
 
 // busy is ErrBusy as clients are told it.
@@ -200,9 +218,9 @@ func busy() error {
 	return f
 }
 
-// unsure is ErrUnsure as clients are told it.
-func unsure() error {
-	f := handlers.Faultf(handlers.Unavailable, "A node that may know this does not answer now: try again shortly").Because(ErrUnsure)
+// unsure is ErrUnsure, or ErrAway, as clients are told it.
+func unsure(why error) error {
+	f := handlers.Faultf(handlers.Unavailable, "A node that may know this does not answer now: try again shortly").Because(why)
 	f.Retry = time.Second
 	return f
 }

@@ -150,6 +150,92 @@ func TestNobodyToAsk(t *testing.T) {
 	require.NoError(t, p.asker.Contents(t.Context(), []content.Hash{h}))
 	p.set(func() { p.late = true })
 	require.ErrorIs(t, p.asker.Content(t.Context(), h), ErrUnsure, "who they are is not known yet")
+	require.ErrorIs(t, p.asker.Contents(t.Context(), []content.Hash{h}), ErrUnsure)
+}
+
+// What this node knows already is nobody's find: it neither ends a question
+// before those who know more have answered, nor has it asked for ever.
+func TestWhatIsKnownIsNoFind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := stores(t, "s1", "s2")
+		p, s1, s2 := w.nodes["prism"], w.nodes["s1"], w.nodes["s2"]
+		h := s1.hold(1)
+		require.NoError(t, p.asker.Content(t.Context(), h))
+		s1.questions()
+		s2.questions()
+		s2.hold(1)
+		s2.set(func() { s2.state.wait = time.Millisecond })
+		require.NoError(t, p.asker.Content(t.Context(), h), "as where a removal hides what is known")
+		require.Equal(t, []string{"store-of-s1", "store-of-s2"}, p.holders(h))
+		require.NoError(t, p.asker.Content(t.Context(), h))
+		require.NoError(t, p.asker.Content(t.Context(), h))
+		require.Equal(t, 2, s1.questions(), "one of them is a no, which is kept")
+	})
+}
+
+// What counts for nothing is neither found nor kept.
+func TestWhatDoesNotCountIsNoFind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := stores(t, "s1", "s2")
+		p, s1, s2 := w.nodes["prism"], w.nodes["s1"], w.nodes["s2"]
+		p.passes = func(r record.Record) bool { return r.Source == s1.Source }
+		h := s1.hold(1)
+		s2.hold(1)
+		s2.set(func() { s2.state.wait = time.Millisecond })
+		require.NoError(t, p.asker.Content(t.Context(), h))
+		require.Equal(t, []string{"store-of-s2"}, p.holders(h))
+	})
+}
+
+// A store whose clone was removed has not the last word: another may have been
+// given the content again.
+func TestARemovedCloneIsNotTheLastWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := stores(t, "s1", "s2")
+		p, s1, s2 := w.nodes["prism"], w.nodes["s1"], w.nodes["s2"]
+		h := s1.hold(1)
+		index := inventory.NewIndex(s1.engine, s1.clock, 10)
+		defer index.Close()
+		_, err := index.Remove(t.Context(), h)
+		require.NoError(t, err)
+		s2.hold(1)
+		s2.set(func() { s2.state.wait = time.Millisecond })
+		require.NoError(t, p.asker.Content(t.Context(), h))
+		require.Equal(t, []string{"store-of-s1", "store-of-s2"}, p.holders(h))
+	})
+}
+
+// Who can't be asked at all is told from who does not answer just now.
+func TestNodesThatAreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := stores(t, "s1", "s2")
+		p, s1, s2 := w.nodes["prism"], w.nodes["s1"], w.nodes["s2"]
+		p.away = map[string]bool{"s1": true}
+		unknown, err := contentHash(7)
+		require.NoError(t, err)
+		require.NoError(t, p.asker.Contents(t.Context(), []content.Hash{unknown}), "who answers is not away")
+		for _, broken := range []state{{err: errDown}, {hangs: true}} {
+			s1.set(func() { s1.state = broken })
+			for _, ask := range []func() error{
+				func() error { return p.asker.Content(t.Context(), unknown) },
+				func() error { return p.asker.Contents(t.Context(), []content.Hash{unknown}) },
+			} {
+				err := ask()
+				require.ErrorIs(t, err, ErrAway)
+				require.ErrorIs(t, err, ErrUnsure, "which it is to those who need all")
+				time.Sleep(silentTime)
+			}
+			s2.set(func() { s2.scans = true })
+			require.NotErrorIs(t, p.asker.Contents(t.Context(), []content.Hash{unknown}), ErrAway, "another one may find it")
+			time.Sleep(silentTime)
+			s2.set(func() { s2.scans, s2.state = false, broken })
+			err := p.asker.Contents(t.Context(), []content.Hash{unknown})
+			require.ErrorIs(t, err, ErrUnsure)
+			require.NotErrorIs(t, err, ErrAway)
+			s2.set(func() { s2.state = state{} })
+			time.Sleep(silentTime)
+		}
+	})
 }
 
 // A peer that answers with what was not asked, what can't be a record, or

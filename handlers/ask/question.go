@@ -46,7 +46,7 @@ func (a *Asker) ask(ctx context.Context, s subject) error {
 		if a.deps.Ready() {
 			return nil
 		}
-		return unsure() // what is being caught up with may hold it
+		return unsure(ErrUnsure) // what is being caught up with may hold it
 	}
 	q, err := a.begin(p, []string{s.key}, &s)
 	if err != nil {
@@ -59,7 +59,10 @@ func (a *Asker) ask(ctx context.Context, s subject) error {
 func (a *Asker) askAll(ctx context.Context, topic record.Topic, keys []string) error {
 	p, ok := a.plan(subject{topic: topic})
 	if !ok {
-		return nil
+		if a.deps.Ready() {
+			return nil
+		}
+		return unsure(ErrUnsure)
 	}
 	q, err := a.begin(p, keys, nil)
 	if err != nil {
@@ -93,7 +96,7 @@ func (a *Asker) begin(p plan, keys []string, s *subject) (*question, error) {
 		}
 	}
 	if a.closed {
-		return nil, unsure()
+		return nil, unsure(ErrUnsure)
 	}
 	if !a.room(p.topic) {
 		return nil, busy()
@@ -144,23 +147,24 @@ func (q *question) wait(ctx context.Context) error {
 // run asks and keeps what is found.
 func (a *Asker) run(ctx context.Context, q *question, p plan, keys []string, s *subject) {
 	replies := newReplies(a, p, keys)
-	found, sure := replies.gather(ctx, len(keys) == 1)
+	found, doubt := replies.gather(ctx, s != nil)
 	if len(found) > 0 {
 		// It is kept also where nobody waits for it any longer.
 		kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), importTime)
 		if err := a.deps.Engine.Import(kept, found); err != nil {
 			a.deps.Log.Warn("what another node answered is not kept", zap.String("topic", string(p.topic)), zap.Error(err))
-			found, sure = nil, false
+			found, doubt = nil, ErrUnsure
 		}
 		cancel()
 	}
-	a.end(q, s, len(found) > 0, sure)
+	a.end(q, s, len(found) > 0, doubt)
 	q.cancel()
 	replies.close()
 }
 
-// end says what a question came to.
-func (a *Asker) end(q *question, s *subject, found, sure bool) {
+// end says what a question came to. doubt is why somebody may know more, nil
+// where nobody does.
+func (a *Asker) end(q *question, s *subject, found bool, doubt error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.open, q)
@@ -171,8 +175,8 @@ func (a *Asker) end(q *question, s *subject, found, sure bool) {
 	single := s != nil
 	switch {
 	case q.known, single && found:
-	case !sure:
-		q.err = unsure()
+	case doubt != nil:
+		q.err = unsure(doubt)
 	case single:
 		a.deny(*s)
 	}

@@ -44,6 +44,8 @@ type node struct {
 	scans   bool
 	took    int // questions that reached it
 	covered map[string]time.Time
+	away    map[string]bool          // nodes that it does not reach otherwise either
+	passes  func(record.Record) bool // over what counts for nothing; nil: over nothing
 }
 
 // state is how a node answers.
@@ -75,6 +77,8 @@ func newTown(t *testing.T, nodes ...Node) *town {
 			Plausible: func(token string) bool { return n.book.Plausible(purchase.Token(token)) },
 			Ready:     func() bool { return !is(n, func() bool { return n.late }) },
 			Scanning:  func() bool { return is(n, func() bool { return n.scans }) },
+			Away:      func(o Node) bool { return is(n, func() bool { return n.away[o.ID] }) },
+			Counts:    func(r record.Record) bool { return n.passes == nil || !n.passes(r) },
 		})
 		n.book = purchase.NewBook(n.asker.Engine(), minter, n.clock, purchase.Options{})
 		t.Cleanup(n.asker.Close)

@@ -120,20 +120,26 @@ var (
 	errGarbage   = errors.New("the answer is not to be understood")
 )
 
-// call asks one node and returns the records that this node may lack: none
-// where it has none that is live.
-func (a *Asker) call(ctx context.Context, n Node, topic record.Topic, keys []string) (records []record.Record, sure bool, err error) {
+// told is what a node has told.
+type told struct {
+	records []record.Record // that this node lacks: none where none of those is live
+	removed bool            // something of it was removed
+	sure    bool            // the node says that it knows no more
+}
+
+// call asks one node.
+func (a *Asker) call(ctx context.Context, n Node, topic record.Topic, keys []string) (told, error) {
 	if n.Address == "" {
-		return nil, false, errNoAddress
+		return told{}, errNoAddress
 	}
 	if a.isSilent(n.Address) {
-		return nil, false, errSilent
+		return told{}, errSilent
 	}
 	answer, err := a.post(ctx, n.Address, wireQuestion{Topic: topic, Keys: keys})
 	if err != nil {
-		return nil, false, err
+		return told{}, err
 	}
-	return a.check(answer, topic, keys)
+	return a.check(ctx, answer, topic, keys)
 }
 
 func (a *Asker) post(ctx context.Context, address string, q wireQuestion) (*wireAnswer, error) {
@@ -173,16 +179,19 @@ func (a *Asker) post(ctx context.Context, address string, q wireQuestion) (*wire
 
 // check looks at an answer. One record that was not asked for, or can't be,
 // spoils it. What this node itself wrote is not taken from others: where it is
-// missing here, nothing is sure until the journal has seen to that.
-func (a *Asker) check(answer *wireAnswer, topic record.Topic, keys []string) (records []record.Record, sure bool, err error) {
+// missing here, nothing is sure until the journal has seen to that. What this
+// node has already, and what counts for nothing, is no find: it would end the
+// question before those who know more have answered, and have it asked for ever.
+func (a *Asker) check(ctx context.Context, answer *wireAnswer, topic record.Topic, keys []string) (told, error) {
 	own, live := a.deps.Engine.Source(), false
+	var t told
 	for i := range answer.Records {
 		r := &answer.Records[i]
 		if !slices.Contains(related[topic], r.Topic) || !slices.Contains(keys, r.Key) {
-			return nil, false, fmt.Errorf("%w: it tells what was not asked", errGarbage)
+			return told{}, fmt.Errorf("%w: it tells what was not asked", errGarbage)
 		}
 		if err := record.CheckRecord(*r); err != nil {
-			return nil, false, fmt.Errorf("%w: %w", errGarbage, err)
+			return told{}, fmt.Errorf("%w: %w", errGarbage, err)
 		}
 		if r.Source == own {
 			if topic != record.Inventory {
@@ -190,11 +199,32 @@ func (a *Asker) check(answer *wireAnswer, topic record.Topic, keys []string) (re
 			}
 			continue
 		}
-		live = live || r.Topic == topic && !r.Deleted
-		records = append(records, *r)
+		t.removed = t.removed || r.Topic == record.Removal && !r.Deleted
+		if !a.deps.Counts(*r) {
+			continue
+		}
+		has, err := a.has(ctx, r)
+		if err != nil {
+			return told{}, err
+		}
+		if !has {
+			live = live || r.Topic == topic && !r.Deleted
+			t.records = append(t.records, *r)
+		}
 	}
-	if !live {
-		return nil, answer.Sure, nil
+	if t.sure = answer.Sure; !live {
+		t.records = nil
 	}
-	return records, answer.Sure, nil
+	return t, nil
+}
+
+// has tells whether this node has a record, or a newer version of its source.
+func (a *Asker) has(ctx context.Context, r *record.Record) (bool, error) {
+	versions, err := a.deps.Engine.Get(ctx, r.Topic, r.Key)
+	if err != nil {
+		return false, fmt.Errorf("comparing an answer: %w", err)
+	}
+	return slices.ContainsFunc(versions, func(v record.Record) bool {
+		return v.Source == r.Source && v.Member == r.Member && v.Revision >= r.Revision
+	}), nil
 }

@@ -90,12 +90,12 @@ func FuzzAnswer(f *testing.F) {
 		if json.Unmarshal(body, &answer) != nil {
 			return
 		}
-		records, _, err := a.check(&answer, record.Purchase, []string{"k"})
+		told, err := a.check(t.Context(), &answer, record.Purchase, []string{"k"})
 		if err != nil {
-			require.Empty(t, records)
+			require.Empty(t, told.records)
 			return
 		}
-		for _, r := range records {
+		for _, r := range told.records {
 			require.Equal(t, "k", r.Key)
 			require.NotEqual(t, "own", r.Source)
 			require.NoError(t, record.CheckRecord(r))

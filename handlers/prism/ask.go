@@ -7,17 +7,18 @@ import (
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
+	"github.com/ooseio/oose/handlers/ask"
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/record"
 )
 
 // Bounds of asking other nodes for one request.
 const (
-	askTime    = 2 * time.Second        // in which one question is answered
-	askMax     = 30 * time.Second       // for all of a request's, whatever it wants
-	askAgain   = 10                     // questions after the first
-	askPause   = 250 * time.Millisecond // between two
-	askedAbout = 256                    // contents of one question
+	askTime    = 2250 * time.Millisecond // for one question, which says after 2 s who has not answered
+	askMax     = 30 * time.Second        // for all of a request's, whatever it wants
+	askAgain   = 10                      // questions after the first
+	askPause   = 250 * time.Millisecond  // between two
+	askedAbout = 256                     // contents of one question
 )
 
 // find returns where a content is. About one that no record places anywhere,
@@ -37,7 +38,7 @@ func (h *Handler) find(ctx context.Context, hash content.Hash) (*inventory.Place
 func unplaced(p *inventory.Placement) bool { return len(p.Clones) == 0 && !p.Blocked }
 
 // inquiry is how a request about contents asks other nodes: in all for this
-// long, and so often again.
+// long, and about each portion so often again.
 type inquiry struct {
 	h     *Handler
 	until time.Time
@@ -46,30 +47,33 @@ type inquiry struct {
 
 // inquire reads what a request says about it.
 func (h *Handler) inquire(q *handlers.HashQuery) *inquiry {
-	again := int(min(q.Retries.Value, askAgain))
-	long := askTime * time.Duration(1+again)
+	long := askMax
 	if ms := q.Timeout.Value; ms > 0 {
 		long = time.Duration(min(ms, askMax.Milliseconds())) * time.Millisecond
 	}
-	return &inquiry{h: h, until: time.Now().Add(min(long, askMax)), again: again}
+	return &inquiry{h: h, until: time.Now().Add(long), again: int(min(q.Retries.Value, askAgain))}
 }
 
 // places returns where contents are, nil for the zero hash. Other nodes are
 // asked about those that no record places anywhere, about all of them with one
-// question. A node that can't be asked holds nothing that could be had now, so
-// that its silence is a no here.
+// question. A node that is away holds nothing that could be had now, so that its
+// silence is a no here; where another one is not sure, nobody knows.
 func (q *inquiry) places(ctx context.Context, hashes []content.Hash) ([]*inventory.Placement, error) {
 	placements := make([]*inventory.Placement, len(hashes))
+	var doubt error // that the last question left
 	for again := 0; ; again++ {
 		missing, err := q.read(ctx, hashes, placements)
-		if err != nil || len(missing) == 0 || again > q.again || q.h.Content == nil || q.h.Contents == nil {
+		if err != nil || len(missing) == 0 || q.h.Content == nil || q.h.Contents == nil {
 			return placements, err
 		}
-		if again > 0 && !q.pause(ctx) || !time.Now().Before(q.until) {
-			return placements, nil
+		if again > q.again || again > 0 && !q.pause(ctx) {
+			return placements, doubt
 		}
-		if err := q.ask(ctx, missing, again > 0); err != nil {
-			return nil, err
+		if !time.Now().Before(q.until) {
+			return nil, late()
+		}
+		if doubt = q.ask(ctx, missing, again > 0); doubt != nil && !errors.Is(doubt, record.ErrUnavailable) {
+			return nil, doubt
 		}
 	}
 }
@@ -90,9 +94,10 @@ func (q *inquiry) read(ctx context.Context, hashes []content.Hash, placements []
 	return missing, nil
 }
 
-// ask asks once. It fails only where there is no room for a question.
+// ask asks once. Its error is a record.ErrUnavailable where somebody may know
+// more.
 func (q *inquiry) ask(ctx context.Context, missing []content.Hash, anew bool) error {
-	limited, cancel := context.WithDeadline(ctx, q.until)
+	limited, cancel := context.WithDeadline(ctx, earlier(q.until, time.Now().Add(askTime)))
 	defer cancel()
 	var err error
 	if len(missing) == 1 && !anew {
@@ -100,10 +105,27 @@ func (q *inquiry) ask(ctx context.Context, missing []content.Hash, anew bool) er
 	} else {
 		err = q.h.Contents(limited, missing)
 	}
-	if errors.Is(err, record.ErrUnavailable) || limited.Err() != nil && ctx.Err() == nil {
+	switch {
+	case errors.Is(err, ask.ErrAway):
 		return nil
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
+		return late()
 	}
 	return err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// late is the fault where the time was over before others had answered.
+func late() error {
+	f := handlers.Faultf(handlers.Unavailable, "Other nodes, which may know more, have not answered in time: try again, or allow a longer timeout").Because(record.ErrUnavailable)
+	f.Retry = time.Second
+	return f
 }
 
 // pause waits before the next question. It reports false where there is no

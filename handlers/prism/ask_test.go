@@ -13,6 +13,7 @@ import (
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
+	"github.com/ooseio/oose/handlers/ask"
 	"github.com/ooseio/oose/handlers/handlertest"
 	"github.com/ooseio/oose/handlers/prism"
 	"github.com/ooseio/oose/record"
@@ -68,13 +69,18 @@ func TestOthersAreAsked(t *testing.T) {
 			require.Equal(t, c.answer != nil, answer.Header.Get("Retry-After") != "", path)
 		}
 	}
-	// detail and exists are answered with a no: what can't be asked for holds
-	// nothing that can be had now.
-	a.answer = func() error { return faultOf(handlers.Unavailable, record.ErrUnavailable) }
+	// detail and exists are answered with a no where those who can't be asked are
+	// away: what they hold can't be had now. Others may hold what can.
+	a.answer = func() error { return faultOf(handlers.Unavailable, ask.ErrAway) }
 	a.asked = 0
 	require.Equal(t, false, object(t, a.post(t, "/content/detail", body))["exists"])
 	require.Equal(t, false, object(t, a.private(t, "/content/exists", body))["exists"])
 	require.Equal(t, 2, a.asked)
+	a.answer = func() error { return faultOf(handlers.Unavailable, ask.ErrUnsure) }
+	for _, answer := range []handlertest.Answer{a.post(t, "/content/detail", body), a.private(t, "/content/exists", body)} {
+		require.Equal(t, 503, answer.Status)
+		require.NotEmpty(t, answer.Header.Get("Retry-After"))
+	}
 	a.answer = func() error { return faultOf(handlers.TooMany, errors.New("busy")) }
 	require.Equal(t, 429, a.post(t, "/content/detail", body).Status)
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
+	"github.com/ooseio/oose/handlers/ask"
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/record"
 	"github.com/ooseio/oose/record/recordtest"
@@ -91,10 +92,13 @@ func TestInquiry(t *testing.T) {
 		{name: "asked again in vain", retries: 3, questions: 4, took: 3 * askPause},
 		{name: "at most so often", retries: 1 << 40, questions: 1 + askAgain, took: askAgain * askPause},
 		{name: "until the time is over", retries: 10, timeout: 600, questions: 3, took: 2 * askPause},
-		{name: "a slow answer is not waited for", timeout: 100, wait: time.Second, questions: 1, took: 100 * time.Millisecond},
+		{name: "a slow answer is not waited for", timeout: 100, wait: time.Second, want: record.ErrUnavailable, questions: 1, took: 100 * time.Millisecond},
 		{name: "a slow answer is, where there is time", timeout: 1500, wait: time.Second, from: 1, found: true, questions: 1, took: time.Second},
-		{name: "not for ever", timeout: 1 << 40, wait: time.Hour, questions: 1, took: askMax},
-		{name: "nobody answers: what they hold can't be had", err: record.ErrUnavailable, questions: 1},
+		{name: "not for ever", timeout: 1 << 40, wait: time.Hour, want: record.ErrUnavailable, questions: 1, took: askTime},
+		{name: "who does not answer is away: what it holds can't be had", err: ask.ErrAway, questions: 1},
+		{name: "somebody is not sure", err: ask.ErrUnsure, want: ask.ErrUnsure, questions: 1},
+		{name: "nobody is ever sure", err: ask.ErrUnsure, retries: 2, want: ask.ErrUnsure, questions: 3, took: 2 * askPause},
+		{name: "found though somebody is not sure", err: ask.ErrUnsure, retries: 2, from: 2, found: true, questions: 2, took: askPause},
 		{name: "too many questions", err: errBusy, want: errBusy, questions: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -146,10 +150,22 @@ func TestInquiryIsBounded(t *testing.T) {
 		inquiry, began := h.inquire(query(1000, 0)), time.Now()
 		for i := range 20 {
 			_, err := inquiry.places(t.Context(), []content.Hash{hashOf(t, 2*i), hashOf(t, 2*i+1)})
-			require.NoError(t, err)
+			if i < 3 {
+				require.NoError(t, err)
+				continue
+			}
+			require.ErrorIs(t, err, record.ErrUnavailable, "what was not asked is not known")
 		}
 		require.Equal(t, time.Second, time.Since(began))
 		require.Len(t, o.many, 4)
+
+		o.many = nil
+		inquiry = h.inquire(query(0, 0))
+		for i := range 20 { // which take longer than one question may
+			_, err := inquiry.places(t.Context(), []content.Hash{hashOf(t, 2*i), hashOf(t, 2*i+1)})
+			require.NoError(t, err)
+		}
+		require.Len(t, o.many, 20)
 	})
 }
 
