@@ -197,15 +197,15 @@ func TestRestoredSnapshot(t *testing.T) {
 	}
 }
 
-// TestRestoredSnapshotIsTold: by whatever names a claim above the head.
+// TestRestoredSnapshotIsTold: by whatever names a claim or a record above the head.
 func TestRestoredSnapshotIsTold(t *testing.T) {
-	answer := func(hello, catalogue string) http.HandlerFunc {
+	answer := func(hello, catalogue string, head ...string) http.HandlerFunc {
 		return func(rw http.ResponseWriter, r *http.Request) {
 			switch {
 			case r.URL.Path == helloPath:
 				fmt.Fprintf(rw, `{"protocol":1,"id":"id-p","name":"p","domain":"oose.example","source":"src-p","claim":%s}`, hello)
 			case r.URL.Path == journalPath && r.Method == http.MethodGet:
-				fmt.Fprintf(rw, `{"node":"id-p","source":"src-p","sources":[{"source":"src-a","claim":%s}]}`, catalogue)
+				fmt.Fprintf(rw, `{"node":"id-p","source":"src-p","sources":[{"source":"src-a","claim":%s,"head":%s}]}`, catalogue, append(head, catalogue)[0])
 			}
 		}
 	}
@@ -217,6 +217,7 @@ func TestRestoredSnapshotIsTold(t *testing.T) {
 		"nobody":    {serve: answer("5", "5"), want: 0},
 		"a hello":   {serve: answer("6", "0"), want: 1},
 		"catalogue": {serve: answer("0", "6"), want: 1},
+		"a record":  {serve: answer("0", "0", "6"), want: 1},
 		"acks": {call: func(a http.Handler) int {
 			return ask(t, a, "id-x", "POST", journalPath, `{"node":"id-x","claims":{"src-a":6}}`).Code
 		}, want: 1},

@@ -216,10 +216,11 @@ func (s *Swarm) readCatalogue(ctx context.Context, ses *session, timeout time.Du
 }
 
 // takeOffer keeps a catalogue. Where the node knows more of our own source
-// than we do, we go on as a new one.
+// than we do, we go on as a new one. A single record says so as well as a claim
+// does: who was catching up when we were set back has many, and claims nothing.
 func (s *Swarm) takeOffer(ctx context.Context, ses *session, o offer) error {
 	own := s.j.Source()
-	if err := s.renew(ctx, own, o.claims[own], ses.peer.Name); err != nil {
+	if err := s.renew(ctx, own, o.seen[own], ses.peer.Name); err != nil {
 		return err
 	}
 	claims := s.j.Claims()
