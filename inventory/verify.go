@@ -180,9 +180,6 @@ func keptSince(info disk.Info) record.Time {
 	return record.TimeOf(time.Unix(0, max(info.Ctime, 0)))
 }
 
-// forgetLen is after how many bytes read the system's cache is told to forget them.
-const forgetLen = 8 << 20
-
 // digest reads a file to its end. Where the digest can't be formed because of
 // an attack, the error is ErrCollision.
 func (v *Volume) digest(ctx context.Context, root *disk.Root, rel string, t content.Type, onRead func(int)) (content.Hash, disk.Info, error) {
@@ -191,22 +188,23 @@ func (v *Volume) digest(ctx context.Context, root *disk.Root, rel string, t cont
 		return content.Hash{}, disk.Info{}, err
 	}
 	defer o.file.Close()
-	disk.ReadOnce(o.file)
+	once := disk.ReadOnce(o.file)
 	digest := NewHash(t)
-	var offset, forgotten int64
+	var offset int64
 	for {
 		buf := buffers.Get().(*[]byte)
-		n, err := through(ctx, v.back, v.tune.read, func() (int, error) { return readBlock(v, o.file, rel, *buf) }, nil)
+		n, err := through(ctx, v.back, v.tune.read, func() (int, error) {
+			n, err := readBlock(v, o.file, rel, *buf)
+			once.Passed(offset+int64(n), err != nil)
+			return n, err
+		}, nil)
 		if errors.Is(err, errNoAnswer) || ctx.Err() != nil {
 			// The buffer may still be written to.
 			return content.Hash{}, o.info, v.judge(errors.Join(err, ctx.Err()))
 		}
 		digest.Write((*buf)[:n])
 		buffers.Put(buf)
-		if offset += int64(n); offset-forgotten >= forgetLen || err == io.EOF {
-			disk.Forget(o.file, forgotten, offset-forgotten)
-			forgotten = offset
-		}
+		offset += int64(n)
 		if onRead != nil {
 			onRead(n)
 		}

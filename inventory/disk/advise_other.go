@@ -10,8 +10,5 @@ func (r *Root) Preallocate(f *os.File, _ int64) error { return r.before("preallo
 // StartWriteback does nothing here: the sync at the end writes all.
 func StartWriteback(*os.File, int64, int64) {}
 
-// ReadOnce does nothing here.
-func ReadOnce(*os.File) {}
-
 // Forget does nothing here.
 func Forget(*os.File, int64, int64) {}

@@ -61,11 +61,8 @@ func StartWriteback(f *os.File, offset, length int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// ReadOnce tells the system that a file will be read once from its beginning.
-func ReadOnce(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_SEQUENTIAL) }
-
-// Forget gives a part of a file that was read back from the system's cache, so
-// that a scrub does not push out what is being watched.
+// Forget gives a part of a file back from the system's cache, so that it is read
+// from the medium the next time.
 func Forget(f *os.File, offset, length int64) {
 	_ = unix.Fadvise(int(f.Fd()), offset, length, unix.FADV_DONTNEED)
 }
