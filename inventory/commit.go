@@ -28,7 +28,7 @@ func (t *Temp) commit(ctx context.Context, h content.Hash, ext string) (Clone, e
 	if err != nil {
 		return Clone{}, err
 	}
-	kept, err := v.keep(ctx, h)
+	kept, err := t.keep(ctx, h)
 	if err != nil {
 		return Clone{}, err
 	}
@@ -43,7 +43,7 @@ func (t *Temp) commit(ctx context.Context, h content.Hash, ext string) (Clone, e
 	if err != nil {
 		return Clone{}, v.judge(err)
 	}
-	c.Kept = kept
+	c.Kept = max(c.Kept, kept)
 	if err := v.write(ctx, c, old, have); err != nil {
 		return Clone{}, err
 	}
@@ -78,7 +78,7 @@ func (t *Temp) replace(c, old Clone) (Clone, error) {
 		// The file takes the old one's place: one content, one file.
 		c.Ext, c.Deep = old.Ext, old.Deep
 	}
-	c.Stored = old.Stored
+	c.Stored, c.Promised = old.Stored, old.Promised
 	return c, t.place(c)
 }
 

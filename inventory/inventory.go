@@ -63,6 +63,7 @@ type Clone struct {
 	Verified int64       `json:"verified,omitempty"` // when its digest was last found right, milliseconds since 1970; 0: never
 	Kept     record.Time `json:"kept"`               // a removal earlier than this does not concern it
 	Deep     bool        `json:"deep,omitempty"`     // lies where OOSE 2.x put it, every pair of digits a folder
+	Promised int64       `json:"promised,omitempty"` // until when this store has promised to keep it, milliseconds since 1970; 0: never
 }
 
 // decodeClone reads the clone of one merged inventory record. A record whose

@@ -37,6 +37,7 @@ type Temp struct {
 	size int64 // announced, -1: not known
 
 	written atomic.Int64
+	copied  copied
 
 	mu      sync.Mutex // held while the file is worked on
 	file    *os.File
