@@ -30,6 +30,7 @@ type fakeJournal struct {
 	most    int            // streams of one source that were ever read at a time
 	servers map[string]string
 	change  chan struct{}
+	asked   func() // what Ahead does first
 }
 
 func newFakeJournal(own string) *fakeJournal {
@@ -96,7 +97,12 @@ func (j *fakeJournal) Head() uint64 {
 }
 
 // Ahead of it is what is behind its head: it leaves no revision out.
-func (j *fakeJournal) Ahead(claim uint64) bool { return claim > j.Head() }
+func (j *fakeJournal) Ahead(claim uint64) bool {
+	if j.asked != nil {
+		j.asked()
+	}
+	return claim > j.Head()
+}
 
 func (j *fakeJournal) Behind(claim uint64) uint64 { return j.Head() - min(claim, j.Head()) }
 

@@ -262,5 +262,9 @@ func TestRestoredSnapshotIsToldByAFollower(t *testing.T) {
 		a.j.write(1)
 		pause(5 * time.Second)
 		require.EqualValues(t, 1, b.j.has("src-a-2"))
+		w.bend("a", "b", silent)
+		a.j.write(3)
+		pause(time.Second)
+		require.EqualValues(t, 3, a.by("b").Lag, "what it had of the former source is not of this one")
 	})
 }

@@ -29,6 +29,9 @@ func (s *Swarm) renew(ctx context.Context, source string, claim uint64, from str
 		return fmt.Errorf("going on as a new source: %w", err)
 	}
 	s.mu.Lock()
+	for _, c := range s.callers {
+		c.acked = 0 // that was of the former source
+	}
 	s.changed = true
 	s.saveNow()
 	s.nudge()

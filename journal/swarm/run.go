@@ -38,7 +38,6 @@ func (s *Swarm) Run(ctx context.Context) error {
 	s.tasks.Go(func() { s.keep(inner) })
 	for ctx.Err() == nil {
 		s.forgetAll()
-		s.forgetAcks()
 		s.spawn(inner)
 		s.plan(inner)
 		s.compareClocks()
@@ -96,17 +95,6 @@ func (s *Swarm) forgetAll() {
 	defer s.mu.Unlock()
 	s.forgetOld()
 	s.forgetCallers()
-}
-
-// forgetAcks has the journal forget what nodes acknowledged that are no more.
-func (s *Swarm) forgetAcks() {
-	s.mu.Lock()
-	nodes := s.forgets
-	s.forgets = nil
-	s.mu.Unlock()
-	for _, id := range nodes {
-		s.j.Forget(id)
-	}
 }
 
 // leave says goodbye to all nodes that are connected, for a second at most.

@@ -136,7 +136,6 @@ func (s *Swarm) answerHello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	weYield, err := s.receiveHello(peer, self, r.RemoteAddr)
-	s.forgetAcks()
 	switch {
 	case err != nil && weYield:
 		reply(w, http.StatusConflict, refused{Error: errorText(err), Yields: serverYields})
@@ -227,7 +226,8 @@ func (s *Swarm) connectBack(peer hello) {
 // goodbye takes it that a node stops. The caller holds s.mu.
 func (s *Swarm) goodbye(peer hello) {
 	if c := s.callers[peer.ID]; c != nil && c.peer.same(peer) {
-		c.leaving = true // Run sees to what it acknowledged
+		c.leaving = true
+		s.discount(c)
 	}
 	if ses := s.holders[peer.ID]; ses != nil && ses.peer.same(peer) {
 		s.log.Info("a node said goodbye", zap.String("name", peer.Name))
@@ -250,37 +250,52 @@ func (s *Swarm) takeAcks(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, errorText(err))
 		return
 	}
-	own := s.j.Source()
 	s.mu.Lock()
-	c := s.callers[a.Node]
-	signed := r.Header.Get(nodeHeader)
-	trusted := c != nil && (signed == "" || signed == a.Node || signed == c.peer.Name)
-	leaving := trusted && c.leaving
-	if trusted && !leaving {
-		c.acked, c.counts, c.contact = max(c.acked, a.Claims[own]), true, time.Now()
-	}
+	known := s.acknowledger(a.Node, r) != nil
 	s.mu.Unlock()
-	if !trusted {
+	if !known {
 		refuse(w, http.StatusForbidden, "who acknowledges has to say hello first")
 		return
 	}
+	own := s.j.Source()
 	ctx, cancel := context.WithTimeout(r.Context(), bodyTimeout)
 	defer cancel()
 	if err := s.renew(ctx, own, a.Claims[own], a.Node); err != nil {
 		refuse(w, http.StatusServiceUnavailable, errorText(err))
 		return
 	}
-	if !leaving {
-		s.j.Acknowledge(a.Node, a.Claims)
-	}
+	s.acknowledged(a, r)
 	reply(w, http.StatusOK, struct{}{})
 }
 
+// acknowledger returns the caller that acknowledges, nil where it is none that
+// said hello, or not the one that signed the request. The caller holds s.mu.
+func (s *Swarm) acknowledger(node string, r *http.Request) *caller {
+	c := s.callers[node]
+	if signed := r.Header.Get(nodeHeader); c == nil || signed != "" && signed != node && signed != c.peer.Name {
+		return nil
+	}
+	return c
+}
+
+// acknowledged counts on what a node has synced, unless it has said goodbye or
+// was forgotten meanwhile: nobody would ever take that back.
+func (s *Swarm) acknowledged(a acks, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.acknowledger(a.Node, r)
+	if c == nil || c.leaving {
+		return
+	}
+	c.acked, c.counts, c.contact = max(c.acked, a.Claims[s.j.Source()]), true, time.Now()
+	s.j.Acknowledge(a.Node, a.Claims)
+}
+
 // discount has nobody wait for a node's acknowledgements any more. The caller
-// holds s.mu, and sees to forgetAcks.
+// holds s.mu.
 func (s *Swarm) discount(c *caller) {
 	if c.counts {
-		s.forgets = append(s.forgets, c.peer.ID)
+		s.j.Forget(c.peer.ID)
 	}
 	c.acked, c.counts = 0, false
 }

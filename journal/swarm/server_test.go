@@ -122,6 +122,24 @@ func TestAcksAreCoalesced(t *testing.T) {
 	})
 }
 
+// TestAckOfOneThatLeaves: what is being taken when its sender says goodbye
+// counts no longer, or writes would wait for one that is gone.
+func TestAckOfOneThatLeaves(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a := w.node("a", func(m *member) { m.j.write(5) })
+		require.Equal(t, 200, ask(t, a, "id-x", "POST", helloPath, goodHello).Code)
+		a.j.asked = func() {
+			a.j.asked = nil
+			goodbye := strings.Replace(goodHello, "}", `,"leaving":true}`, 1)
+			require.Equal(t, 200, ask(t, a, "id-x", "POST", helloPath, goodbye).Code)
+			pause(3 * time.Second)
+		}
+		require.Equal(t, 200, ask(t, a, "id-x", "POST", journalPath, `{"node":"id-x","claims":{"src-a":5}}`).Code)
+		pause(time.Minute)
+		require.Zero(t, a.j.ack("id-x"))
+	})
+}
+
 // TestStreamIsReplaced: a node that asks for a source again has lost the stream it had.
 func TestStreamIsReplaced(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

@@ -130,7 +130,6 @@ type Swarm struct {
 	join       map[string]bool    // addresses
 	finders    map[string]*finder // by the text that is looked up
 	conflicts  map[string]conflict
-	forgets    []string // nodes whose acknowledgements no longer count
 	readiness  readiness
 	changed    bool // since the file was written
 	clockOff   bool
