@@ -169,8 +169,12 @@ func (n *Node) enthrone(a *Attachment) {
 	n.stack = append(n.stack, a)
 	n.rule(a)
 	n.meet.Do(func() {
-		if n.others != nil && n.others.swarm != nil {
-			n.stopDomains = append(n.stopDomains, n.spawn("alone", n.runAlone), n.spawn("swarm", n.others.swarm.Run))
+		swarms := n.others != nil && n.others.swarm != nil
+		if swarms || n.redis != nil {
+			n.stopDomains = append(n.stopDomains, n.spawn("alone", n.runAlone))
+		}
+		if swarms {
+			n.stopDomains = append(n.stopDomains, n.spawn("swarm", n.others.swarm.Run))
 		}
 	})
 }

@@ -69,7 +69,6 @@ func (c *Config) Pending() []string {
 			names = append(names, name)
 		}
 	}
-	note(c.Purchase.Alone != 0 && c.Engine.Kind == EngineRedis, "purchase alone with the engine redis")
 	note(c.Heartbeat != Heartbeat{}, "heartbeat")
 	note(c.Repair != Repair{}, "repair")
 	note(c.Scrub.Bandwidth != 0, "scrub bandwidth")

@@ -23,7 +23,11 @@ import (
 	"github.com/ooseio/oose/purchase"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The Redis client that tries to reach a server that is away notices up to a
+// second later that it was closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // testConfig is a node in a folder, with stores under it.
 func testConfig(dir string, stores ...string) Config {

@@ -79,13 +79,14 @@ func (a *Attachment) delivery() delivery.Deps {
 		Clock:    n.clock,
 		Log:      n.log.Named("purchase"),
 
+		Alone:      n.alone,
 		Ready:      n.ready,
 		FirstBytes: &n.firstBytes,
 	}
 	if o := n.others; o != nil {
 		d.Elsewhere, d.Cache = o.source, &n.volumes.caches
 		if o.asker != nil {
-			d.Content, d.Alone = o.asker.Content, n.alone
+			d.Content = o.asker.Content
 		}
 	}
 	return d
