@@ -217,18 +217,27 @@ func (j *Journal) memberPage(topic record.Topic, member string, start []byte) (p
 
 // Walk yields the latest version of every record behind a position, each
 // source in the order of its revisions; see record.Engine. What is written
-// meanwhile is seen if its source's turn has not ended.
+// meanwhile is seen if its source's turn has not ended; a source that came to
+// be meanwhile has its turn at the end, because Renew moves records to it.
 func (j *Journal) Walk(ctx context.Context, since record.Position) iter.Seq2[record.Record, error] {
 	return func(yield func(record.Record, error) bool) {
 		if j.readers.shut.Load() {
 			yield(record.Record{}, errClosed)
 			return
 		}
-		for _, source := range j.Sources() {
-			start := revisionKey(source, since[source]+1)
-			for r, err := range pages(ctx, start, func(start []byte) (page, error) { return j.revisionPage(source, start) }) {
-				if !yield(r, err) || err != nil {
-					return
+		walked := make(map[string]bool)
+		for {
+			left := slices.DeleteFunc(j.Sources(), func(source string) bool { return walked[source] })
+			if len(left) == 0 {
+				return
+			}
+			for _, source := range left {
+				walked[source] = true
+				start := revisionKey(source, since[source]+1)
+				for r, err := range pages(ctx, start, func(start []byte) (page, error) { return j.revisionPage(source, start) }) {
+					if !yield(r, err) || err != nil {
+						return
+					}
 				}
 			}
 		}

@@ -173,6 +173,24 @@ func TestRenewBroken(t *testing.T) {
 	require.Nil(t, f.Renewing)
 }
 
+// TestRenewWhileWalked: a walk meets what moves to the new source meanwhile.
+func TestRenewWhileWalked(t *testing.T) {
+	j := start(t, Options{Cluster: true})
+	const records = pageRecords + 10
+	for i := range records {
+		j.put(record.User, fmt.Sprintf("k%05d", i), record.Change{Value: []byte(`1`)})
+	}
+	seen := make(map[string]bool)
+	for r, err := range j.Walk(context.Background(), nil) {
+		require.NoError(t, err)
+		if len(seen) == 0 {
+			require.NoError(t, j.Renew(context.Background()))
+		}
+		seen[r.Key] = true
+	}
+	require.Len(t, seen, records)
+}
+
 // TestRenewClean: where nothing was written since the old copy was opened, the
 // old source stays known up to its head.
 func TestRenewClean(t *testing.T) {
