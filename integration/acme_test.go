@@ -140,7 +140,7 @@ func selfSigned(t *testing.T, folder string) string {
 // TestCertificatesOnDemand gets a certificate from an ACME server for a store's
 // name at its first handshake, and for no name that is not a peer's.
 func TestCertificatesOnDemand(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Prepare(t, Config{})
 	ca := startACME(t, n.TLS)
 	n.Configure(Config{

@@ -106,7 +106,7 @@ func await(t *testing.T, ctx context.Context, what string, ok func(player) bool)
 }
 
 func TestBrowserPlaysAndSeeks(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	path, data := movie(t)
 	n := Start(t, Config{})
 	n.MustRun("put", path)
@@ -130,7 +130,7 @@ func TestBrowserPlaysAndSeeks(t *testing.T) {
 }
 
 func TestBrowserShowsWhyItCannotPlay(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	path, data := movie(t)
 	n := Start(t, Config{})
 	n.MustRun("put", path)

@@ -76,6 +76,7 @@ func files(t *testing.T, dir string) map[string]string {
 }
 
 func TestCertificatesInTheEngine(t *testing.T) {
+	parallel(t)
 	n := Prepare(t, localCerts(""))
 	validate := func() {
 		t.Helper()
@@ -139,6 +140,7 @@ func TestCertificatesInTheEngine(t *testing.T) {
 // TestStorageCommands: Caddy's commands that take certificates out and put them
 // in work with the local copy.
 func TestStorageCommands(t *testing.T) {
+	parallel(t)
 	n := Start(t, Config{Options: "storage oose {\n\t\tfolder $DIR/copies\n\t}\n\tlocal_certs", Sites: httpsSite})
 	ca := root(t, n)
 	awaitServed(t, n, ca)
@@ -158,6 +160,7 @@ func TestStorageCommands(t *testing.T) {
 
 // TestCertificatesWithRedis: two nodes serve one name with one certificate.
 func TestCertificatesWithRedis(t *testing.T) {
+	parallel(t)
 	server := redistest.Start(t)
 	config := localCerts("engine redis " + server.URL())
 	a := Start(t, config)
@@ -177,6 +180,7 @@ func TestCertificatesWithRedis(t *testing.T) {
 // TestCertificatesWithRedisDown: a node starts while Redis is away, and serves
 // HTTPS with the certificates that it had.
 func TestCertificatesWithRedisDown(t *testing.T) {
+	parallel(t)
 	server := redistest.Start(t)
 	n := Start(t, localCerts("engine redis "+server.URL()))
 	ca := root(t, n)

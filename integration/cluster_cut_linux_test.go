@@ -12,7 +12,7 @@ import (
 // A node that was cut off catches up, in both directions, when it is back; and
 // two that can't reach each other learn by the third what either writes.
 func TestClusterCutAndHealed(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	w := newNetwork(t, 3)
 	c := prepareEdges(t, 3, "content {\n copies 3\n }", func(i int) []Option { return []Option{w.within(i)} })
 	c.start()

@@ -53,7 +53,7 @@ func refusedBecause(t testing.TB, n *Node, words ...string) {
 
 // Nodes that are not of the cluster stay out, and say why.
 func TestClusterRefusesStrangers(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 1, "")
 	c.start()
 	one := c.Nodes["edge1"]
@@ -89,7 +89,7 @@ func pingStatus(t testing.TB, n *Node) int {
 
 // What answers garbage, for ever, or never, holds nobody up.
 func TestClusterBadNeighbours(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	garbage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(noise(t, 100_000))
 	}))
@@ -119,7 +119,7 @@ func TestClusterBadNeighbours(t *testing.T) {
 // A node whose database was lost goes on as a new writer, and the others give
 // it back what it knew.
 func TestClusterLostDatabase(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 2, "")
 	c.start()
 	one := c.Nodes["edge1"]
@@ -144,7 +144,7 @@ func TestClusterLostDatabase(t *testing.T) {
 // A database that was restored from an old copy does not take back what was
 // written since.
 func TestClusterRestoredDatabase(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 2, "")
 	c.start()
 	one := c.Nodes["edge1"]
@@ -177,7 +177,7 @@ func TestClusterRestoredDatabase(t *testing.T) {
 
 // A medium that moves to another node is served there.
 func TestClusterMediumMoves(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 3, "content {\n copies 1\n }")
 	c.start()
 	a := c.Nodes["edge1"].Login()
@@ -217,7 +217,7 @@ func TestClusterMediumMoves(t *testing.T) {
 
 // A purchase's answer tells when no other node has it yet.
 func TestClusterDurability(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 2, "")
 	c.start()
 	a := c.Nodes["edge1"].Login()
@@ -233,7 +233,7 @@ func TestClusterDurability(t *testing.T) {
 
 // A reload ends no node's following of another for longer than a moment.
 func TestClusterReload(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 2, "")
 	c.start()
 	one := c.Nodes["edge1"]
@@ -252,7 +252,7 @@ func TestClusterReload(t *testing.T) {
 
 // Who knows no secret gets nothing from the routes between nodes.
 func TestClusterRoutesAreClosed(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 1, "")
 	c.start()
 	one := c.Nodes["edge1"]

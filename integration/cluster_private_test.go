@@ -13,7 +13,7 @@ import (
 // processes: a prism puts to one of its own stores, wherever that runs, gives
 // content from anywhere, and a store sends a clone to another.
 func TestClusterPrivateRoutes(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := PrepareCluster(t, ClusterConfig{})
 	for name, n := range c.Nodes {
 		text := n.config.Text

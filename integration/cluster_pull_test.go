@@ -17,7 +17,7 @@ import (
 // all who wait, and afterwards none. The copy counts for nothing, and goes with
 // the content.
 func TestClusterPullThrough(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := edges(t, 2, "content {\n copies 1\n }")
 	two := c.Nodes["edge2"]
 	two.Configure(Config{Text: strings.Replace(edgeText("edge2", "join "+c.Nodes["edge1"].URL(""), "content {\n copies 1\n }"),

@@ -13,7 +13,7 @@ import (
 
 // The published SDK writes at one prism and reads at the other.
 func TestClusterPublishedSDK(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	path, data := movie(t)
 	engines(t, func(t *testing.T, config ClusterConfig) {
 		c := StartCluster(t, config)

@@ -48,7 +48,7 @@ func (a *API) use(n *Node) *API {
 
 // What is made at one prism is there at the other at once.
 func TestClusterSharesAtOnce(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	engines(t, func(t *testing.T, config ClusterConfig) {
 		c := StartCluster(t, config)
 		a := c.Prism1.Login()
@@ -82,7 +82,7 @@ func TestClusterSharesAtOnce(t *testing.T) {
 
 // A revocation holds at the other prism within a second.
 func TestClusterRevocation(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	engines(t, func(t *testing.T, config ClusterConfig) {
 		c := StartCluster(t, config)
 		a := c.Prism1.Login()
@@ -108,7 +108,7 @@ func TestClusterRevocation(t *testing.T) {
 // A token that nobody made is unknown, and a prism that is away does not make
 // one of today unknown: what can't be told is not told wrongly.
 func TestClusterNeverAFalseUnknown(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := StartCluster(t, ClusterConfig{})
 	a := c.Prism1.Login()
 	hash := a.Upload("f.bin", "sha256", bytes.NewReader(noise(t, 1000)))
@@ -153,7 +153,7 @@ func plausibleToken(t *testing.T, c *Cluster, like string) string {
 
 // Every node ends up with the same records, whoever wrote them.
 func TestClusterNodesAgree(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	c := StartCluster(t, ClusterConfig{})
 	a := c.Prism1.Login()
 	b := a.use(c.Prism2)

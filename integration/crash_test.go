@@ -20,7 +20,7 @@ import (
 // TestKilledNodeKeepsWhatItAcknowledged kills a node (SIGKILL) in the middle of
 // uploads and purchases, several times, and looks for what was acknowledged.
 func TestKilledNodeKeepsWhatItAcknowledged(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	n.MustRunWith([]byte("her own password\n"), "user", "add", "alice")
 	session := n.LoginAs("alice", "her own password")

@@ -29,7 +29,7 @@ const storeOnly = `store disk1 $DIR/disk1 {
 
 // TestFullDisk fills a small file system through the API.
 func TestFullDisk(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Prepare(t, Config{Stores: storeOnly})
 	n.mounts = []string{"24m " + n.Path("disk1")}
 	n.Begin()
@@ -79,7 +79,7 @@ func (e endless) Read(p []byte) (int, error) { return copy(p, e.block), nil }
 
 // TestReadOnlyDisk remounts a store's file system read-only below a running node.
 func TestReadOnlyDisk(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Prepare(t, Config{})
 	n.mounts = []string{"64m " + n.Path("disk1")}
 	n.Begin()
@@ -108,7 +108,7 @@ func TestReadOnlyDisk(t *testing.T) {
 }
 
 func TestOnlyDiskReadOnly(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Prepare(t, Config{Stores: storeOnly})
 	n.mounts = []string{"64m " + n.Path("disk1")}
 	n.Begin()
@@ -137,7 +137,7 @@ func remount(t *testing.T, n *Node, disk, mode string) {
 
 // TestVanishedRoot takes a store's root away below a running node, and brings it back.
 func TestVanishedRoot(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	data := noise(t, 100_000)
@@ -182,7 +182,7 @@ func storeState(t *testing.T, n *Node, name string) string {
 
 // TestFlippedByte changes one byte of a clone behind the node's back.
 func TestFlippedByte(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	data := noise(t, 200_000)
@@ -212,7 +212,7 @@ func TestFlippedByte(t *testing.T) {
 // TestFilesBehindOurBack adds and removes files in a store's folder; a scan
 // brings the index and the disk together.
 func TestFilesBehindOurBack(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{Stores: storeOnly})
 	a := n.Login()
 	gone := a.Upload("gone.bin", "", bytes.NewReader(noise(t, 1000)))

@@ -20,7 +20,7 @@ import (
 // TestBadInput sends what nobody should send: each gets its status and a
 // clear error, and the node goes on.
 func TestBadInput(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{Oose: "content {\n max_size 1MB\n }"})
 	a := n.Login()
 	data := []byte("some text")
@@ -99,7 +99,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestPurchasesOfEveryKind(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	data := noise(t, 10_000)
@@ -155,7 +155,7 @@ func TestPurchasesOfEveryKind(t *testing.T) {
 }
 
 func TestTwoUploadsOfTheSameAtOnce(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	data := noise(t, 3<<20)
@@ -185,7 +185,7 @@ func TestTwoUploadsOfTheSameAtOnce(t *testing.T) {
 }
 
 func TestManyFilesAndDigestsInOneUpload(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	var parts []Part
@@ -205,7 +205,7 @@ func TestManyFilesAndDigestsInOneUpload(t *testing.T) {
 }
 
 func TestClientLeavesInTheMiddleOfAnUpload(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	before := a.Upload("keep.bin", "", strings.NewReader("keep"))
@@ -241,7 +241,7 @@ func TestClientLeavesInTheMiddleOfAnUpload(t *testing.T) {
 // TestSlowClients sends a header and reads an answer byte by byte, while
 // others are served.
 func TestSlowClients(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	data := noise(t, 3000)
@@ -273,7 +273,7 @@ func TestSlowClients(t *testing.T) {
 
 // TestForeignHost: a link never repeats the Host that a client sent.
 func TestForeignHost(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{Sites: "http://:$TLS {\n bind 127.0.0.1\n oose_purchase {\n delivery redirect\n }\n oose_prism any\n }\n"})
 	a := n.Login()
 	hash := a.Upload("f.txt", "", strings.NewReader("x"))
@@ -293,7 +293,7 @@ func TestForeignHost(t *testing.T) {
 
 // TestRedirectsEnd puts prisms behind one another, each of which redirects.
 func TestRedirectsEnd(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{
 		Purchase: "delivery redirect",
 		Sites: `http://localhost:$TLS {
@@ -334,7 +334,7 @@ func TestRedirectsEnd(t *testing.T) {
 }
 
 func TestRetrieveIsGuarded(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	secret := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/loop" {
 			http.Redirect(w, r, "/loop", http.StatusFound)
@@ -360,7 +360,7 @@ func TestRetrieveIsGuarded(t *testing.T) {
 }
 
 func TestContentIsRemoved(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	data := noise(t, 10_000)

@@ -12,7 +12,7 @@ import (
 // TestExitEndsStreams stops a node while players of each protocol do not read:
 // they are given `exit_after`, and no more.
 func TestExitEndsStreams(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{Sites: httpsSite, Oose: "exit_after 1s"})
 	a := n.Login()
 	// More than all buffers between the two ends together can hold.

@@ -15,7 +15,7 @@ import (
 // TestNoTokenInAnyLog uses tokens in every way there is, with debug logs on,
 // and looks for them in all that was logged.
 func TestNoTokenInAnyLog(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	store := "http://localhost:$TLS {\n bind 127.0.0.1\n log {\n " + filter + "\n }\n"
 	n := Start(t, Config{
 		Stores:   " ",

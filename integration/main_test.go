@@ -8,9 +8,11 @@
 package integration
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/ooseio/oose/cmd/oose/oosecmd"
 )
@@ -40,5 +42,41 @@ func run(m *testing.M) int {
 		return 2
 	}
 	defer os.RemoveAll(shared)
+	flag.Parse()
+	explicit := false
+	flag.Visit(func(f *flag.Flag) { explicit = explicit || f.Name == "test.parallel" })
+	if !explicit {
+		// parallel and early limit what runs at the same time.
+		if err := flag.Set("test.parallel", "1000"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+	}
 	return m.Run()
+}
+
+// turns are as many as tests may run beside each other, those of early not
+// counted. Most of a test's time is a wait for what nodes do by the clock, so
+// that the processors have room for more than one test each.
+var turns = make(chan struct{}, 5)
+
+// parallel is t.Parallel for tests that take their turn.
+func parallel(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	began := time.Now()
+	turns <- struct{}{}
+	began, waited := time.Now(), time.Since(began)
+	t.Cleanup(func() {
+		<-turns
+		t.Logf("took %.1f s, after %.1f s for its turn", time.Since(began).Seconds(), waited.Seconds())
+	})
+}
+
+// early is t.Parallel for the few tests that take minutes and little of the
+// processors: begun before all others, wherever the shuffled order has them,
+// they end before the others do.
+func early(t *testing.T) {
+	t.Helper()
+	t.Parallel()
 }

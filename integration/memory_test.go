@@ -20,7 +20,7 @@ const heapBound = 100 << 20
 
 // TestLargeUploadInBoundedMemory uploads 512 MiB and watches the heap.
 func TestLargeUploadInBoundedMemory(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	digest := sha256.New()
@@ -68,7 +68,7 @@ func heapOf(t *testing.T, n *Node) int64 {
 // TestTreeOfOOSE2 serves a store that OOSE 2.x wrote: every pair of hex digits
 // of a sha1 but the last is a folder.
 func TestTreeOfOOSE2(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Prepare(t, Config{Stores: storeOfOOSE2})
 	contents := map[string][]byte{}
 	for i, ext := range []string{"txt", "mp4", "zip", "jpg"} {

@@ -224,7 +224,10 @@ func (n *Node) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = n.Dir
 	cmd.Env = append(os.Environ(), asNode+"=1", "HOME="+n.Dir, "XDG_DATA_HOME="+n.Path("xdg"), "XDG_CONFIG_HOME="+n.Path("xdg"),
-		fmt.Sprintf("CADDY_ADMIN=127.0.0.1:%d", n.Admin), "NO_COLOR=1", "GORACE=exitcode=0") // races are looked for in the log
+		fmt.Sprintf("CADDY_ADMIN=127.0.0.1:%d", n.Admin), "NO_COLOR=1",
+		// Races are looked for in the log; the second that the detector waits at
+		// every exit for more of them is too long for so many commands.
+		"GORACE=exitcode=0 atexit_sleep_ms=50")
 	cmd.Env = append(cmd.Env, n.env...)
 	if len(n.space) > 0 {
 		path, err := exec.LookPath(n.space[0])

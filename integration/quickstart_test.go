@@ -15,7 +15,7 @@ import (
 
 // TestQuickStart does what the README tells, with the programs it names.
 func TestQuickStart(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	_, data := movie(t)
 	example, err := os.ReadFile(filepath.Join("..", "Caddyfile.example"))
 	require.NoError(t, err)

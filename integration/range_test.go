@@ -19,7 +19,7 @@ import (
 const rangesPerProtocol = 200
 
 func TestRandomRangesOfARealMovie(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	path, data := movie(t)
 	n := Start(t, Config{Sites: httpsSite})
 	answer := n.MustRun("put", path, "--json")
@@ -97,7 +97,7 @@ func checkMultipleRanges(t *testing.T, client *http.Client, url string, data []b
 }
 
 func TestConditionsAndHeaders(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	const cors = "cors https://player.example"
 	n := Start(t, Config{Sites: strings.Replace(httpsSite, "oose_purchase", "oose_purchase {\n"+cors+"\n}", 1), Purchase: cors})
 	a := n.Login()

@@ -16,7 +16,7 @@ import (
 // Without Redis a node serves what it knows, says of the rest that it can't
 // tell, and takes no writes; with Redis back, all goes on.
 func TestRedisAway(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	server := redistest.Start(t)
 	n := Start(t, Config{Oose: "engine redis " + server.URL()})
 	a := n.Login()

@@ -128,7 +128,7 @@ func fresh(client *http.Client) *http.Client {
 // TestReloadUnderLoad reloads while requests come and streams run, changing
 // settings back and forth: nothing is lost, nothing is cut.
 func TestReloadUnderLoad(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	one := Config{Sites: httpsSite}
 	two := Config{Sites: httpsSite, Purchase: "cors *", Oose: "purchase {\n life 5m\n }\n scan {\n workers 2\n }"}
 	n := Start(t, one)
@@ -183,7 +183,7 @@ func TestReloadUnderLoad(t *testing.T) {
 // order, it fails before, between and after the others; one fails when all has
 // started, as it says that it is to be replaced by another and not how to get that.
 func TestFailingReloadUnderLoad(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{Sites: httpsSite})
 	load := press(t, n)
 	taken := httpsSite + "http://127.0.0.1:" + takenPort(t) + " {\n bind 127.0.0.1\n respond ok\n }\n"
@@ -230,7 +230,7 @@ func getExactly(client *http.Client, url string, want []byte) error {
 }
 
 func TestFailingReloadKeepsServing(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	hash := a.Upload("f.txt", "", strings.NewReader("still here"))
@@ -267,7 +267,7 @@ func takenPort(t *testing.T) string {
 }
 
 func TestConfigCommandsBesideARunningNode(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	file := n.Path("Caddyfile")
 	for range 2 {
@@ -287,7 +287,7 @@ func TestConfigCommandsBesideARunningNode(t *testing.T) {
 
 // TestLastGoodConfigurationIsKept starts a node again from what Caddy saved.
 func TestLastGoodConfigurationIsKept(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	hash := n.Login().Upload("f.txt", "", strings.NewReader("x"))
 	n.Stop()

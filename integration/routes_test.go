@@ -59,7 +59,7 @@ func (a *API) put(path string, data []byte) (*http.Response, []byte) {
 // TestWhoMayUseWhichRoute asks each route of the API without credentials, and
 // with methods that it does not have.
 func TestWhoMayUseWhichRoute(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := startWithCredentials(t)
 	client := Client(t)
 	prism, store := n.URL(""), n.Expand("http://localhost:$TLS")
@@ -109,7 +109,7 @@ func TestWhoMayUseWhichRoute(t *testing.T) {
 
 // TestPrivateRoutesOfAPrism does with its credentials what takes no session.
 func TestPrivateRoutesOfAPrism(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := startWithCredentials(t)
 	a := basicAPI(t, n.URL(""))
 	data := noise(t, 70_000)
@@ -166,7 +166,7 @@ func TestPrivateRoutesOfAPrism(t *testing.T) {
 
 // TestRoutesOfAStore does all that a store's own API has.
 func TestRoutesOfAStore(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := startWithCredentials(t)
 	a := basicAPI(t, n.Expand("http://localhost:$TLS"))
 	data := noise(t, 50_000)
@@ -219,7 +219,7 @@ func TestRoutesOfAStore(t *testing.T) {
 
 // TestStoresByTheirHosts asks one site for several stores.
 func TestStoresByTheirHosts(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := startWithCredentials(t)
 	a := n.Login()
 	data := noise(t, 5000)
@@ -253,7 +253,7 @@ func TestStoresByTheirHosts(t *testing.T) {
 
 // TestSessionsOfAPerson walks through what a session can do.
 func TestSessionsOfAPerson(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	n.MustRunWith([]byte("her own password\n"), "user", "add", "alice")
 	a, other := n.LoginAs("alice", "her own password"), n.LoginAs("alice", "her own password")

@@ -20,7 +20,7 @@ func samples(t *testing.T) []string {
 }
 
 func TestSampleConfigurations(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	for _, file := range samples(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			text, err := os.ReadFile(file)
@@ -83,7 +83,7 @@ func requireFiltered(t *testing.T, adapted []byte) {
 
 // TestExampleServes starts the example as it stands, but for its ports.
 func TestExampleServes(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	text, err := os.ReadFile(filepath.Join("..", "Caddyfile.example"))
 	require.NoError(t, err)
 	n := Start(t, Config{Text: strings.ReplaceAll(string(text), "5971", "$PORT")})

@@ -22,7 +22,7 @@ type delivered struct {
 
 // TestPublishedSDK drives the npm package oose-sdk against a node over HTTPS.
 func TestPublishedSDK(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	path, data := movie(t)
 	const text = "fetched from elsewhere\n"
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

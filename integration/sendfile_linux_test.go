@@ -14,7 +14,7 @@ import (
 // TestSendfile watches the node's system calls: on plain HTTP/1 a file, whole
 // or a range of it, goes from disk to socket inside the kernel.
 func TestSendfile(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	path, data := movie(t)
 	// A second site without an access log: its writer is not wrapped.
 	quiet := "http://localhost:$TLS {\n bind 127.0.0.1\n oose_purchase\n}\n"

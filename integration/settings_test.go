@@ -17,7 +17,7 @@ import (
 
 // TestSettingsOfUploadsAndPurchases: each setting does what the reference says.
 func TestSettingsOfUploadsAndPurchases(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{
 		Oose: `url https://cdn.example/media
 		engine badger $DIR/elsewhere
@@ -79,7 +79,7 @@ func TestSettingsOfUploadsAndPurchases(t *testing.T) {
 }
 
 func TestSettingsOfSessions(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	const key = "a key that never ends, 0123456789"
 	n := Start(t, Config{
 		Oose: "session {\n life 3s\n header X-Ours\n key tester {env.TEST_KEY}\n }",
@@ -105,7 +105,7 @@ func TestSettingsOfSessions(t *testing.T) {
 
 // TestScanComesBack: a store is scanned again and again without being told.
 func TestScanComesBack(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{Oose: "scan {\n every 1s\n workers 1\n }"})
 	data := noise(t, 1000)
 	hash := sha256Of(data)
@@ -124,7 +124,7 @@ func TestScanComesBack(t *testing.T) {
 
 // TestStatusesOfOOSE2 asks one node twice, with and without `compat 2.x`.
 func TestStatusesOfOOSE2(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	hash := a.Upload("f.mp4", "", strings.NewReader("no movie"))
@@ -154,7 +154,7 @@ func TestStatusesOfOOSE2(t *testing.T) {
 // TestAddressesBehindAProxy: what a proxy says of the client counts only where
 // it is trusted.
 func TestAddressesBehindAProxy(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	a := n.Login()
 	data := []byte("for one address")
@@ -190,7 +190,7 @@ func TestAddressesBehindAProxy(t *testing.T) {
 // TestAdminSocketAndJSON: the commands find an admin endpoint that is a socket,
 // and a configuration in JSON is as good as its Caddyfile.
 func TestAdminSocketAndJSON(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	// The path of a socket has at most about 100 bytes, the test's folder more.
 	folder, err := os.MkdirTemp("", "oose")
 	require.NoError(t, err)
@@ -217,7 +217,7 @@ func TestAdminSocketAndJSON(t *testing.T) {
 // TestRetrieveReachesNoAdminEndpoint: who may fetch from private addresses may
 // not read or change the configuration.
 func TestRetrieveReachesNoAdminEndpoint(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	// The node knows its usual endpoint, and not that a configuration has another.
 	n := Start(t, Config{Oose: "content {\n retrieve_private\n }"}, WithEnv("CADDY_ADMIN=127.0.0.1:1"))
 	a := n.Login()
@@ -237,7 +237,7 @@ func TestRetrieveReachesNoAdminEndpoint(t *testing.T) {
 // TestCommandsRefuse: a command that can't do what it is told says why, and
 // tells it by its exit status.
 func TestCommandsRefuse(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	n := Start(t, Config{})
 	for _, c := range []struct {
 		args []string

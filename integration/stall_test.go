@@ -22,7 +22,7 @@ const stall = 75 * time.Second
 // TestPausedPlayers has a player on each protocol that stops reading in the
 // middle of a response, and an uploader that stops sending. All go on later.
 func TestPausedPlayers(t *testing.T) {
-	t.Parallel()
+	early(t)
 	// More than all buffers between the two ends together can hold.
 	data := bytes.Repeat(noise(t, 1<<20), 48)
 	sum := sha256.Sum256(data)

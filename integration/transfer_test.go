@@ -18,6 +18,7 @@ import (
 // exported, started on Redis, given its records, and taken back to badger; what
 // worked before works after each step.
 func TestMoveBetweenEngines(t *testing.T) {
+	parallel(t)
 	server := redistest.Start(t)
 	n := Start(t, Config{})
 	api := n.Login()
@@ -115,6 +116,7 @@ func TestMoveBetweenEngines(t *testing.T) {
 // TestExportOfABusyNode: while purchases are made, an export has all that were
 // made before it.
 func TestExportOfABusyNode(t *testing.T) {
+	parallel(t)
 	n := Start(t, Config{})
 	api := n.Login()
 	hash := api.Upload("a.bin", "sha256", strings.NewReader("hello"))
@@ -153,6 +155,7 @@ func TestExportOfABusyNode(t *testing.T) {
 // TestImportReachesTheCluster: what one node takes, the others have a moment
 // later, and after a restart as well.
 func TestImportReachesTheCluster(t *testing.T) {
+	parallel(t)
 	from := Start(t, Config{})
 	for i := range 5 {
 		from.MustRunWith([]byte("a good password\n"), "user", "add", fmt.Sprint("alice", i))
