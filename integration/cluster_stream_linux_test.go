@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,75 +23,91 @@ import (
 // streamed is how large the content of the unbroken streams is.
 const streamed = 1 << 30
 
-// A download goes on, byte for byte, when the store that serves it is killed or
-// frozen, in each of its quarters, over every protocol.
+// A download goes on, byte for byte, when in each of its quarters the store that
+// serves it is killed, and the one that takes over is frozen; over every
+// protocol, and where it is a range.
 func TestClusterUnbrokenStream(t *testing.T) {
-	t.Parallel()
-	for _, fault := range []struct {
-		name        string
-		strike, end func(*Node)
-	}{
-		{"killed", (*Node).Kill, (*Node).Restart},
-		{"frozen", (*Node).Freeze, (*Node).Thaw},
-	} {
-		t.Run(fault.name, func(t *testing.T) {
-			t.Parallel()
-			c := StartCluster(t, ClusterConfig{})
-			a := c.Prism1.Login()
-			source, want := bigFile(t)
-			hash := a.Upload("big.bin", "sha256", source)
-			require.Equal(t, want, hash)
-			path := "/" + a.Purchase(hash, "bin", nil).Token + "/big.bin"
-			for _, p := range protocols(t, c.Prism1) {
-				t.Run(p.name, func(t *testing.T) {
-					res, err := p.http.Get(p.base + path)
-					require.NoError(t, err)
-					defer res.Body.Close()
-					require.Equal(t, http.StatusOK, res.StatusCode)
-					require.EqualValues(t, streamed, res.ContentLength)
-					sum := sha256.New()
-					var gaps []time.Duration
-					for quarter := range int64(4) {
-						_, err := io.CopyN(sum, res.Body, streamed/8)
-						require.NoError(t, err, "in quarter %d", quarter+1)
-						store := c.serving(t)
-						fault.strike(store)
-						began := time.Now()
-						longest := copyTimed(t, sum, res.Body, streamed/8, began)
-						gaps = append(gaps, longest.Round(time.Millisecond))
-						fault.end(store)
-						c.WaitKnown()
-					}
-					require.Equal(t, want, hex.EncodeToString(sum.Sum(nil)))
-					t.Logf("the longest gaps of the four quarters: %v", gaps)
-				})
+	early(t)
+	// With three clones there is one left to go on from.
+	c := StartCluster(t, ClusterConfig{Oose: "content {\n copies 3\n }"})
+	a := c.Prism1.Login()
+	source, want := bigFile(t)
+	hash := a.Upload("big.bin", "sha256", source)
+	require.Equal(t, want, hash)
+	holders := detail(a, hash).Map
+	require.Len(t, holders, 3)
+	path := "/" + a.Purchase(hash, "bin", nil).Token + "/big.bin"
+	for _, p := range protocols(t, c.Prism1) {
+		t.Run(p.name, func(t *testing.T) {
+			res, err := p.http.Get(p.base + path)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			require.EqualValues(t, streamed, res.ContentLength)
+			sum := sha256.New()
+			for quarter := range int64(4) {
+				c.strikeTwice(t, sum, res.Body, streamed/4, holders, fmt.Sprintf("quarter %d", quarter+1))
 			}
-			t.Run("ranges", func(t *testing.T) {
-				start, end := int64(streamed/3), int64(streamed-1000)
-				req, err := http.NewRequest(http.MethodGet, c.Prism1.URL(path), nil)
-				require.NoError(t, err)
-				req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", start, end))
-				res, err := a.HTTP.Do(req)
-				require.NoError(t, err)
-				defer res.Body.Close()
-				require.Equal(t, http.StatusPartialContent, res.StatusCode)
-				got := sha256.New()
-				_, err = io.CopyN(got, res.Body, 64<<20)
-				require.NoError(t, err)
-				store := c.serving(t)
-				fault.strike(store)
-				_, err = io.Copy(got, res.Body)
-				require.NoError(t, err)
-				fault.end(store)
-				whole, _ := bigFile(t)
-				defer whole.Close()
-				expected := sha256.New()
-				_, err = io.Copy(expected, io.NewSectionReader(whole, start, end-start+1))
-				require.NoError(t, err)
-				require.Equal(t, expected.Sum(nil), got.Sum(nil))
-			})
+			n, err := io.Copy(sum, res.Body)
+			require.NoError(t, err)
+			require.Zero(t, n)
+			require.Equal(t, want, hex.EncodeToString(sum.Sum(nil)))
 		})
 	}
+	t.Run("range", func(t *testing.T) {
+		const start, length = streamed/3 + 1, streamed / 4
+		req, err := http.NewRequest(http.MethodGet, c.Prism1.URL(path), nil)
+		require.NoError(t, err)
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", start, start+length-1))
+		res, err := a.HTTP.Do(req)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		require.Equal(t, http.StatusPartialContent, res.StatusCode)
+		require.EqualValues(t, length, res.ContentLength)
+		got := sha256.New()
+		c.strikeTwice(t, got, res.Body, length, holders, "the range")
+		whole, _ := bigFile(t)
+		expected := sha256.New()
+		_, err = io.Copy(expected, io.NewSectionReader(whole, start, length))
+		require.NoError(t, err)
+		require.Equal(t, expected.Sum(nil), got.Sum(nil))
+	})
+}
+
+// strikeTwice copies n bytes of a download. After the first quarter of them the
+// store that sends is killed, after five eighths the one that sends then is
+// frozen. Both are there again for the next time.
+func (c *Cluster) strikeTwice(t *testing.T, to io.Writer, from io.Reader, n int64, holders []string, what string) {
+	t.Helper()
+	_, err := io.CopyN(to, from, n/4)
+	require.NoError(t, err, what)
+	c.waitOthers(t, holders, 3)
+	killed := c.serving(t)
+	killed.Kill()
+	afterKill := copyTimed(t, to, from, n*3/8, time.Now())
+	killed.spawn()
+	frozen := c.serving(t)
+	require.NotSame(t, killed, frozen, "it has just been started again")
+	frozen.Freeze()
+	afterFreeze := copyTimed(t, to, from, n*3/8, time.Now())
+	frozen.Thaw()
+	t.Logf("%s: the longest gap was %s after the kill, %s after the freeze", what,
+		afterKill.Round(time.Millisecond), afterFreeze.Round(time.Millisecond))
+}
+
+// waitOthers waits until the first prism takes so many of the stores that hold a
+// content ("prism:store") for available.
+func (c *Cluster) waitOthers(t *testing.T, holders []string, want int) {
+	t.Helper()
+	eventually(t, func() bool {
+		available := 0
+		for _, p := range c.Peers(c.Prism1) {
+			if p.Kind == "store" && p.Available && slices.Contains(holders, p.Name) {
+				available++
+			}
+		}
+		return available >= want
+	}, fmt.Sprintf("%d of %v are available", want, holders))
 }
 
 // copyTimed copies n bytes and returns the longest time in which none came.
@@ -144,11 +161,15 @@ func makeBig(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), f.Close()
 }
 
-// serving returns the store that is sending a content now.
+// serving returns the store that is sending a content now: the only one, once
+// those before it have noticed that nobody reads.
 func (c *Cluster) serving(t *testing.T) *Node {
 	t.Helper()
-	var found *Node
+	client := Client(t)
+	client.Timeout = 5 * time.Second
+	var found []*Node
 	eventually(t, func() bool {
+		found = nil
 		for _, m := range members {
 			n := c.Nodes[m.name]
 			if m.prism == "" || n == nil || !n.Running() {
@@ -159,15 +180,19 @@ func (c *Cluster) serving(t *testing.T) *Node {
 					InFlight int `json:"inFlight"`
 				} `json:"stores"`
 			}
-			_, text := fetch(t, Client(t), http.MethodGet, n.AdminURL("/oose/status"))
-			require.NoError(t, json.Unmarshal(text, &status), "%s", text)
-			if len(status.Stores) == 1 && status.Stores[0].InFlight > 0 {
-				found = n
+			res, err := client.Get(n.AdminURL("/oose/status"))
+			if err != nil {
+				continue // it is about to start
+			}
+			err = json.NewDecoder(res.Body).Decode(&status)
+			res.Body.Close()
+			if err == nil && len(status.Stores) == 1 && status.Stores[0].InFlight > 0 {
+				found = append(found, n)
 			}
 		}
-		return found != nil
-	}, "a store is sending")
-	return found
+		return len(found) == 1
+	}, "one store is sending")
+	return found[0]
 }
 
 // Freeze stops the process without ending it, as a machine that hangs.
@@ -184,7 +209,7 @@ func (n *Node) Thaw() {
 
 // With a store down, uploads and downloads go on.
 func TestClusterWithAStoreDown(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	engines(t, func(t *testing.T, config ClusterConfig) {
 		c := StartCluster(t, config)
 		a := c.Prism1.Login()
