@@ -18,10 +18,11 @@ type Candidate struct {
 	Group    string
 	Site     string
 	InFlight int64 // requests that it is serving now
+	Last     bool  // to be asked after all that can be, however near: see Registry.Last
 }
 
-// Order returns candidates in the order in which to ask them: in this process,
-// same group, same site, other; among these the fewest requests in flight,
+// Order returns candidates in the order in which to ask them: those that are to
+// be asked last behind all others; in this process, same group, same site, other; among these the fewest requests in flight,
 // then as they came. Groups are those of a site: the same name at another site
 // is another group. The candidates given are not changed.
 func Order(self Location, candidates []Candidate) []Candidate {
@@ -40,6 +41,8 @@ func Order(self Location, candidates []Candidate) []Candidate {
 func distance(self Location, c Candidate) int {
 	sameSite := self.Site != "" && c.Site == self.Site
 	switch {
+	case c.Last:
+		return 4
 	case c.Local:
 		return 0
 	case sameSite && self.Group != "" && c.Group == self.Group:

@@ -30,7 +30,7 @@ func TestAvailableElsewhere(t *testing.T) {
 		want   bool
 	}{
 		{"as it should be", nil, true},
-		{"switched off", func(p *heartbeat.Peer) { p.Active = false }, false},
+		{"switched off, as its node says, which is not asked", func(p *heartbeat.Peer) { p.Active = false }, true},
 		{"its disk can't be read", func(p *heartbeat.Peer) { p.Online = false }, false},
 		{"no way to its node", func(p *heartbeat.Peer) { p.Cluster = "" }, false},
 		{"full", func(p *heartbeat.Peer) { p.Room = false }, true},

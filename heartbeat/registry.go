@@ -43,9 +43,12 @@ type Peer struct {
 	Complete bool        `json:"complete,omitempty"` // of a store: its node has written its whole inventory itself
 	Free     int64       `json:"free,omitempty"`     // bytes of a store, when it was last registered
 	Total    int64       `json:"total,omitempty"`    // bytes of a store
-	Active   bool        `json:"active"`             // the operator's switch: false takes it out of service
-	Writable bool        `json:"writable"`           // the operator's switch: false keeps new clones away
 	Started  int64       `json:"started,omitempty"`  // milliseconds since 1970: when its node started
+
+	// What the operator has switched, which Register leaves alone.
+	Active   bool `json:"active"`             // false takes it out of service
+	Writable bool `json:"writable"`           // false keeps new clones away, be it because of Draining
+	Draining bool `json:"draining,omitempty"` // its clones are to be elsewhere
 }
 
 // Registry is this node's copy of who the peers are. Its methods can be called
@@ -53,16 +56,20 @@ type Peer struct {
 type Registry struct {
 	engine record.Engine
 	log    *zap.Logger
-	stop   func()
+	stops  []func()
 	loaded chan struct{} // closed once all registrations were read
 	once   sync.Once
 	view   atomic.Pointer[view]
 	local  sync.Map // id to func() bool: peers of this process, and their health
 	reach  sync.Map // id to *reach: peers elsewhere
+	health atomic.Pointer[Health]
 	now    func() time.Time
 
+	departures departures
+
 	mu       sync.Mutex
-	versions map[string][]record.Record // by id: the latest of each source
+	peers    versions // of the registrations, by id
+	switched versions // of the operator's switches, by id
 	changed  []func()
 }
 
@@ -79,25 +86,36 @@ func NewRegistry(e record.Engine, log *zap.Logger) *Registry {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	r := &Registry{engine: e, log: log, now: time.Now, loaded: make(chan struct{}), versions: make(map[string][]record.Record)}
+	r := &Registry{engine: e, log: log, now: time.Now, loaded: make(chan struct{}), peers: make(versions), switched: make(versions)}
 	r.view.Store(&view{})
-	r.stop = e.Watch(record.Peer, r.apply)
+	r.health.Store(&Health{})
+	r.stops = []func(){
+		e.Watch(record.Peer, func(records []record.Record) { r.apply(r.peers, records) }),
+		e.Watch(record.Switch, func(records []record.Record) { r.apply(r.switched, records) }),
+	}
 	return r
 }
 
 // Close ends the following of records.
-func (r *Registry) Close() { r.stop() }
-
-// Load reads all registrations. The registry is complete once it returned nil.
-func (r *Registry) Load(ctx context.Context) error {
-	var all []record.Record
-	for rec, err := range r.engine.List(ctx, record.Peer, record.ByKey, "", "") {
-		if err != nil {
-			return fmt.Errorf("reading the registry of peers: %w", err)
-		}
-		all = append(all, rec)
+func (r *Registry) Close() {
+	for _, stop := range r.stops {
+		stop()
 	}
-	r.apply(all)
+}
+
+// Load reads all registrations, and what the operator has switched. The registry
+// is complete once it returned nil.
+func (r *Registry) Load(ctx context.Context) error {
+	for topic, into := range map[record.Topic]versions{record.Switch: r.switched, record.Peer: r.peers} {
+		var all []record.Record
+		for rec, err := range r.engine.List(ctx, topic, record.ByKey, "", "") {
+			if err != nil {
+				return fmt.Errorf("reading the registry of peers: %w", err)
+			}
+			all = append(all, rec)
+		}
+		r.apply(into, all)
+	}
 	r.once.Do(func() { close(r.loaded) })
 	return nil
 }
@@ -147,21 +165,15 @@ func (r *Registry) Run(ctx context.Context) error {
 	return nil
 }
 
-// apply takes in records, in whatever order they come; it is the watcher.
-func (r *Registry) apply(records []record.Record) {
+// apply takes in records, in whatever order they come; it is what watches.
+func (r *Registry) apply(into versions, records []record.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, rec := range records {
-		versions := r.versions[rec.Key]
-		i := slices.IndexFunc(versions, func(v record.Record) bool { return v.Source == rec.Source })
-		switch {
-		case i < 0:
-			r.versions[rec.Key] = append(versions, rec)
-		case rec.Revision >= versions[i].Revision:
-			versions[i] = rec
-		}
+		into.take(rec)
 	}
 	r.view.Store(r.look())
+	r.departures.look(r)
 	for _, f := range r.changed {
 		f()
 	}
@@ -178,7 +190,7 @@ func (r *Registry) OnChange(f func()) {
 // look makes the view of the versions.
 func (r *Registry) look() *view {
 	v := &view{byID: make(map[string]Peer), byLabel: make(map[string]Peer)}
-	for id, versions := range r.versions {
+	for id, versions := range r.peers {
 		rec, ok := record.Merge(record.Peer, versions)
 		if !ok {
 			continue
@@ -188,6 +200,7 @@ func (r *Registry) look() *view {
 			r.log.Warn("a registration can't be read", zap.String("peer", id), zap.Error(err))
 			continue
 		}
+		r.switchesOf(id).set(&p)
 		v.peers = append(v.peers, p)
 		v.byID[id] = p
 	}
@@ -233,6 +246,7 @@ func (r *Registry) Register(ctx context.Context, p Peer) error {
 	if err := p.check(); err != nil {
 		return err
 	}
+	untouched.set(&p) // the switches are records of their own, and may be newer than what p was made of
 	if old, ok := r.Lookup(p.ID); ok && same(old, p) {
 		return nil
 	}
@@ -261,13 +275,14 @@ func (p Peer) check() error {
 }
 
 // same tells whether two registrations say the same, but for free space that
-// moved little.
+// moved little and what the operator switches.
 func same(a, b Peer) bool {
 	const share = 100
 	if moved := a.Free - b.Free; max(moved, -moved) > b.Total/share {
 		return false
 	}
 	a.Free = b.Free
+	a.Active, a.Writable, a.Draining = b.Active, b.Writable, b.Draining
 	return a == b
 }
 
@@ -327,8 +342,9 @@ func (r *Registry) Local(id string) bool {
 }
 
 // Available tells whether a peer can be asked now. One of this process is
-// healthy; one elsewhere is registered as online, can be reached and has not
-// just failed to answer. The operator has switched neither off.
+// healthy; one elsewhere is registered as online, its node is not found to be
+// down, and it has not just failed to answer. The operator has switched neither
+// off.
 func (r *Registry) Available(id string) bool {
 	p, registered := r.Lookup(id)
 	if registered && !p.Active {
@@ -336,7 +352,7 @@ func (r *Registry) Available(id string) bool {
 	}
 	health, ok := r.local.Load(id)
 	if !ok {
-		return registered && p.Cluster != "" && (p.Online || p.Kind == peer.Prism) && !r.failing(id)
+		return registered && r.reachable(p) && !r.failing(id)
 	}
 	available, ok := health.(*func() bool)
 	return ok && (*available)()

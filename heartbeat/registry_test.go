@@ -24,7 +24,7 @@ func newRegistry(t testing.TB, e record.Engine) *heartbeat.Registry {
 }
 
 func prism(name string) heartbeat.Peer {
-	return heartbeat.Peer{ID: "id of " + name, Name: peer.Name{Prism: name}, Kind: peer.Prism, Node: name, Active: true}
+	return heartbeat.Peer{ID: "id of " + name, Name: peer.Name{Prism: name}, Kind: peer.Prism, Node: name, Active: true, Writable: true}
 }
 
 func store(prism, name string) heartbeat.Peer {
@@ -83,7 +83,8 @@ func TestRegisterWritesOnlyChanges(t *testing.T) {
 		{func() { p.Free -= 10 }, 1},
 		{func() { p.Free -= 1 }, 2},
 		{func() { p.Free += 500 }, 3},
-		{func() { p.Writable = false }, 4},
+		{func() { p.Writable, p.Active, p.Draining = false, false, true }, 3},
+		{func() { p.Room = true }, 4},
 		{func() { p.Address = "" }, 5},
 		{func() { p.Name.Prism = "edge2" }, 6},
 		{func() {}, 6},
@@ -161,11 +162,9 @@ func TestAvailable(t *testing.T) {
 	healthy = false
 	require.False(t, r.Available(p.ID))
 	healthy = true
-	p.Active = false
-	require.NoError(t, r.Register(t.Context(), p))
+	require.NoError(t, r.Switch(t.Context(), p.ID, func(s *heartbeat.Switches) { s.Active = false }))
 	require.False(t, r.Available(p.ID), "switched off")
-	p.Active = true
-	require.NoError(t, r.Register(t.Context(), p))
+	require.NoError(t, r.Switch(t.Context(), p.ID, func(s *heartbeat.Switches) { s.Active = true }))
 
 	again := r.Attach(p.ID, func() bool { return true })
 	detach()

@@ -38,10 +38,9 @@ func NewRoster(ids []string) *Roster {
 		_, _ = h.Write([]byte(id)) // it returns nil
 		r.hashes[i], r.places[id] = mix(h.Sum64()), i
 	}
-	all := make([]rank, 0, len(ids))
+	first := make([]rank, 0, depth+1)
 	for target := range ids {
-		first := r.rank(target, all)
-		first = first[:min(depth, len(first))]
+		first = r.first(target, first[:0])
 		r.ranks[target] = make([]int32, len(first))
 		for i, c := range first {
 			r.ranks[target][i] = c.node
@@ -56,15 +55,38 @@ type rank struct {
 	node  int32
 }
 
+// before tells who of two ranks higher.
+func before(a, b rank) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node, b.node)) }
+
+// score is how another node ranks for one.
+func (r *Roster) score(target, other int) uint64 {
+	return mix(bits.RotateLeft64(r.hashes[target], 32) ^ r.hashes[other])
+}
+
+// first appends those that rank first for a node, in their order: most of the
+// others are behind the last of these, which is all that is asked of them.
+func (r *Roster) first(target int, first []rank) []rank {
+	for i := range r.ids {
+		c := rank{r.score(target, i), int32(i)}
+		if i == target || len(first) == depth && before(first[depth-1], c) < 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(first, c, before)
+		first = slices.Insert(first, at, c)
+		first = first[:min(len(first), depth)]
+	}
+	return first
+}
+
 // rank orders all other nodes by how they rank for one.
-func (r *Roster) rank(target int, all []rank) []rank {
-	all = all[:0]
-	for i, h := range r.hashes {
+func (r *Roster) rank(target int) []rank {
+	all := make([]rank, 0, len(r.ids))
+	for i := range r.ids {
 		if i != target {
-			all = append(all, rank{mix(bits.RotateLeft64(r.hashes[target], 32) ^ h), int32(i)})
+			all = append(all, rank{r.score(target, i), int32(i)})
 		}
 	}
-	slices.SortFunc(all, func(a, b rank) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node, b.node)) })
+	slices.SortFunc(all, before)
 	return all
 }
 
@@ -101,7 +123,7 @@ func (r *Roster) Panel(target int, available func(place int) bool, panel []int) 
 	if len(r.ranks[target]) == len(r.ids)-1 {
 		return panel
 	}
-	for _, c := range r.rank(target, nil)[depth:] {
+	for _, c := range r.rank(target)[depth:] {
 		if available(int(c.node)) {
 			if panel = append(panel, int(c.node)); len(panel)-start == PanelSize {
 				break
