@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/ooseio/oose/account"
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/delivery"
 	"github.com/ooseio/oose/handlers/upload"
@@ -48,6 +49,7 @@ type Node struct {
 	Sessions *account.Sessions
 	Registry *heartbeat.Registry
 	Counters *handlers.Counters
+	Audit    *audit.Log
 
 	engine   engine
 	journal  *journal.Journal // nil with the engine redis
@@ -119,6 +121,7 @@ func (n *Node) open(ctx context.Context) error {
 	if n.id, err = loadIdentity(n.cfg.Data, n.cfg.Name); err != nil {
 		return err
 	}
+	n.Audit = audit.New(n.cfg.Data, n.id.Name, n.log.Named("audit"))
 	keys, err := tokenKeys(n.cfg.Data, n.cfg.Cluster.Secret)
 	if err != nil {
 		return err

@@ -47,6 +47,7 @@ func (n *Node) start() {
 		n.spawn("purchases", n.Book.Run),
 		n.spawn("registry", n.Registry.Run),
 		n.spawn("registration", n.runRegistration),
+		n.spawn("audit log", n.Audit.Run),
 	}
 }
 
@@ -77,6 +78,9 @@ func (n *Node) Close() error {
 		n.stopEngine()
 	}
 	_ = n.parts.group.Wait() // spawn told its errors
+	if n.Audit != nil {
+		errs = append(errs, n.Audit.Close())
+	}
 	if n.engine != nil {
 		errs = append(errs, n.engine.Close())
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"slices"
 
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/journal"
 	"github.com/ooseio/oose/record"
@@ -28,8 +29,9 @@ type Status struct {
 	Digests        map[record.Topic]string `json:"digests,omitempty"` // of all records by topic: equal on nodes that hold the same
 	Purchases      int                     `json:"purchasesInMemory"`
 	Placements     int                     `json:"placementsInMemory"`
-	Configurations int                     `json:"configurations"` // attached now: more than one while a reload's old streams run
-	Requests       int64                   `json:"requests"`       // running now
+	Configurations int                     `json:"configurations"`  // attached now: more than one while a reload's old streams run
+	Requests       int64                   `json:"requests"`        // running now
+	Audit          *audit.Status           `json:"audit,omitempty"` // where the audit log can't be written
 	Failed         []string                `json:"failed,omitempty"`
 }
 
@@ -59,6 +61,9 @@ func (n *Node) Status() Status {
 			s.Prisms = append(s.Prisms, p.Name)
 		}
 		slices.Sort(s.Prisms)
+	}
+	if state := n.Audit.Status(); state != (audit.Status{}) {
+		s.Audit = &state
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

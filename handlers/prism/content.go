@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/delivery/serve"
@@ -115,7 +116,7 @@ func (h *Handler) took(w http.ResponseWriter, size int64, copies int) {
 
 // removeContent writes down that a content is removed and has the stores here
 // drop it; others do when they learn of it.
-func (h *Handler) removeContent(w http.ResponseWriter, r *http.Request, _ caller) (any, error) {
+func (h *Handler) removeContent(w http.ResponseWriter, r *http.Request, c caller) (any, error) {
 	var in handlers.HashField
 	if err := handlers.ReadJSON(w, r, &in); err != nil {
 		return nil, err
@@ -136,6 +137,7 @@ func (h *Handler) removeContent(w http.ResponseWriter, r *http.Request, _ caller
 	if err != nil {
 		return nil, err
 	}
+	h.audit(w, r, c, audit.Entry{Action: audit.ContentRemove, Hash: hash.String(), Count: int64(len(placement.Clones))})
 	for _, v := range h.Stores.Volumes() {
 		// One that can't drop it now does when it can: the removal is written.
 		if _, err := v.Drop(ctx, hash, at); err != nil {

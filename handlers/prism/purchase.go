@@ -136,7 +136,7 @@ type tokenField struct {
 	Token string `json:"token"`
 }
 
-func (h *Handler) removePurchase(w http.ResponseWriter, r *http.Request, _ caller) (any, error) {
+func (h *Handler) removePurchase(w http.ResponseWriter, r *http.Request, c caller) (any, error) {
 	var in tokenField
 	if err := handlers.ReadJSON(w, r, &in); err != nil {
 		return nil, err
@@ -145,9 +145,11 @@ func (h *Handler) removePurchase(w http.ResponseWriter, r *http.Request, _ calle
 	if err != nil {
 		return nil, err
 	}
+	entry := handlers.AuditPurchase(r.Context(), h.Book, token)
 	if err := h.Book.Revoke(r.Context(), token); err != nil {
 		return nil, err
 	}
+	h.audit(w, r, c, entry)
 	return map[string]any{"token": token, "count": 1, "success": "Purchase removed"}, nil
 }
 

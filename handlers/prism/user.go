@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/ooseio/oose/account"
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/handlers"
 )
 
@@ -76,6 +77,7 @@ func (h *Handler) resetPassword(w http.ResponseWriter, r *http.Request, c caller
 	if err != nil {
 		return nil, err
 	}
+	h.audit(w, r, c, audit.Entry{Action: audit.UserChange, User: s.User})
 	return map[string]any{"success": "User password reset", "password": password}, nil
 }
 

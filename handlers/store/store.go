@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/account"
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/delivery"
 	"github.com/ooseio/oose/handlers/upload"
@@ -51,6 +52,8 @@ type Deps struct {
 	Clock    *record.Clock
 	Log      *zap.Logger
 
+	// Audit writes down who changed what; nil: nobody does.
+	Audit func(audit.Entry) error
 	// Client tells a request's client address; nil: the connection's own.
 	Client delivery.Client
 	// Loosen has the web server wait longer for who reads a response slowly;

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/upload"
@@ -133,6 +134,7 @@ func (h *Handler) remove(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	answer := map[string]any{"fileDetail": detailOf(c), "verifyDetail": verifyOf(v)}
+	h.audit(w, r, audit.Entry{Action: audit.CloneDrop, Hash: hash.String(), Store: h.set.Name.String(), StoreID: h.Volume.ID(), Error: notSound(v)})
 	if !v.OK {
 		answer["error"] = "File verify failed"
 		return handlers.Status{Code: handlers.VerifyFailed.Status(h.set.Compat), Body: answer}, nil
@@ -171,6 +173,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if failed == nil {
+		h.audit(w, r, audit.Entry{Action: audit.CloneAdd, Hash: hash.String(), Store: in.Store})
 		answer["success"], answer["file"] = "Clone sent", in.File
 		return answer, nil
 	}
