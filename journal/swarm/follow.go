@@ -58,16 +58,54 @@ func (s *Swarm) plan(ctx context.Context) {
 		}
 	}
 	delete(offered, own)
+	// Those come first that bring something: the number of streams has a bound,
+	// and sources whose nodes are gone for good only become more.
+	var rest []want
+	waiting := 0
 	for _, source := range slices.Sorted(maps.Keys(offered)) {
 		st := s.streams[source]
 		best := s.choose(sessions, source, claims[source], st)
-		if best == nil || st != nil && st.session == best && !st.ended {
-			continue
+		w := want{source, best, st}
+		switch {
+		case best == nil || st != nil && st.session == best && !st.ended:
+		case best.source != source && best.claims[source] <= claims[source]:
+			rest = append(rest, w)
+		case !s.begin(ctx, w):
+			waiting++
 		}
-		s.begin(ctx, source, best, st)
+	}
+	s.makeRoom(waiting, claims)
+	for _, w := range rest {
+		if waiting == 0 {
+			s.begin(ctx, w)
+		}
 	}
 	now := time.Now()
 	maps.DeleteFunc(s.holds, func(_ held, h hold) bool { return now.Sub(h.until) > holdKept })
+}
+
+// want is a source to be followed over a session, after the stream there was.
+type want struct {
+	source  string
+	session *session
+	former  *stream
+}
+
+// makeRoom ends as many streams as others wait for, of those that can be done
+// without: of a source whose own node is not at the other end, and of which
+// that has nothing more.
+func (s *Swarm) makeRoom(waiting int, claims map[string]uint64) {
+	for _, st := range s.streams {
+		if st.ended {
+			waiting--
+		}
+	}
+	for source, st := range s.streams {
+		if waiting > 0 && !st.ended && st.session.source != source && st.session.claims[source] <= claims[source] {
+			st.stop()
+			waiting--
+		}
+	}
 }
 
 // active returns the sessions, in the order of their nodes' ids.
@@ -135,16 +173,18 @@ func (s *Swarm) fail(st *stream) {
 }
 
 // begin follows a source over a session, after the stream there was is over.
-func (s *Swarm) begin(ctx context.Context, source string, ses *session, former *stream) {
-	if former == nil && len(s.streams) >= maxStreams {
-		return
+// It reports false where there are as many streams as there may be.
+func (s *Swarm) begin(ctx context.Context, w want) bool {
+	former := w.former
+	if former == nil && len(s.streams) >= s.opts.streams {
+		return false
 	}
 	ctx, end := context.WithCancel(ctx)
-	st := &stream{source: source, session: ses, began: time.Now(), end: end, done: make(chan struct{})}
+	st := &stream{source: w.source, session: w.session, began: time.Now(), end: end, done: make(chan struct{})}
 	if former != nil {
 		former.stop()
 	}
-	s.streams[source] = st
+	s.streams[w.source] = st
 	s.tasks.Go(func() {
 		defer close(st.done)
 		defer end()
@@ -157,6 +197,7 @@ func (s *Swarm) begin(ctx context.Context, source string, ses *session, former *
 			s.over(ctx, st, nil)
 		}
 	})
+	return true
 }
 
 func (st *stream) stop() {

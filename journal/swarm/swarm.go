@@ -100,6 +100,8 @@ type Options struct {
 	// OnOffset is told by how much this machine's clock has to be corrected to
 	// agree with the median of all, where there are at least three nodes.
 	OnOffset func(time.Duration)
+
+	streams int // that this node reads at a time; 0: maxStreams
 }
 
 // Swarm is this node's connections to the others. Its methods can be called at
@@ -146,6 +148,9 @@ func New(opts Options) *Swarm {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.streams == 0 {
+		opts.streams = maxStreams
 	}
 	s := &Swarm{
 		opts: opts, j: opts.Journal, log: opts.Log,

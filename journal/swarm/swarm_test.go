@@ -125,6 +125,39 @@ func TestRelayOfTheDead(t *testing.T) {
 	})
 }
 
+// TestManyDeadSources: what nodes that are gone have left behind does not keep
+// those that are there from being followed.
+func TestManyDeadSources(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		const bound = 20
+		a := w.node("a", func(m *member) { m.opts.streams = bound })
+		b := w.node("b", func(m *member) {
+			m.j.mu.Lock()
+			defer m.j.mu.Unlock()
+			for i := range bound + 10 {
+				m.j.set(fmt.Sprintf("dead-%04d", i), 7)
+			}
+		}, "a")
+		pause(20 * time.Second)
+		require.EqualValues(t, 7, a.j.has("dead-0000"))
+		require.EqualValues(t, 7, a.j.has(fmt.Sprintf("dead-%04d", bound+9)))
+		c := w.node("c", nil, "a")
+		b.j.write(3)
+		c.j.write(4)
+		pause(10 * time.Second)
+		require.EqualValues(t, 3, a.j.has("src-b"))
+		require.EqualValues(t, 4, a.j.has("src-c"))
+		b.j.mu.Lock()
+		b.j.set("dead-0005", 8)
+		b.j.mu.Unlock()
+		pause(10 * time.Second)
+		require.EqualValues(t, 8, a.j.has("dead-0005"))
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		require.LessOrEqual(t, len(a.streams), bound)
+	})
+}
+
 // TestHighestClaim: of those that relay a source, the one that has most of it.
 func TestHighestClaim(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
