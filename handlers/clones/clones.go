@@ -6,7 +6,7 @@
 //	POST   /cluster/upload/<id>                {store, size, type}: begins an upload
 //	PUT    /cluster/upload/<id>                its bytes → {hash, size}, when all of them are written
 //	HEAD   /cluster/upload/<id>                it is still wanted, be its client slow
-//	POST   /cluster/upload/<id>/commit         {hash, ext} → {clone, records}: the clone is durable
+//	POST   /cluster/upload/<id>/commit         {hash, ext, kept} → {clone, records}: the clone is durable
 //	DELETE /cluster/upload/<id>                all of it is taken back
 //	POST   /cluster/renew                      {store, hash} → {clone, records}
 //
@@ -83,8 +83,9 @@ type (
 		Size int64  `json:"size"`
 	}
 	commitMessage struct {
-		Hash string `json:"hash"`
-		Ext  string `json:"ext"`
+		Hash string      `json:"hash"`
+		Ext  string      `json:"ext"`
+		Kept record.Time `json:"kept,omitempty"` // of the clone that this is a copy of; 0: it is an upload
 	}
 	renewMessage struct {
 		Store string `json:"store"`
@@ -110,6 +111,7 @@ var kinds = []struct {
 	{inventory.ErrNotExist, "unknown", http.StatusNotFound},
 	{inventory.ErrChanged, "changed", http.StatusNotFound},
 	{inventory.ErrMismatch, "mismatch", http.StatusConflict},
+	{inventory.ErrRemoved, "removed", http.StatusConflict},
 	{inventory.ErrCollision, "collision", http.StatusUnprocessableEntity},
 	{inventory.ErrBlocked, "blocked", http.StatusForbidden},
 	{inventory.ErrFull, "full", http.StatusInsufficientStorage},

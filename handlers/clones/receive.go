@@ -158,7 +158,12 @@ func (s *Server) commit(w http.ResponseWriter, r *http.Request, id string) error
 		return err
 	}
 	defer s.uploads.take(id)
-	c, err := temp.Commit(r.Context(), h, in.Ext)
+	var c inventory.Clone
+	if in.Kept > 0 {
+		c, err = temp.CommitCopy(r.Context(), h, in.Ext, in.Kept)
+	} else {
+		c, err = temp.Commit(r.Context(), h, in.Ext)
+	}
 	if err != nil {
 		return err
 	}

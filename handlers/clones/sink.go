@@ -12,6 +12,7 @@ import (
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers/upload"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/record"
 )
 
 // remindEvery is how often a store is told that an upload is still wanted: its
@@ -28,7 +29,8 @@ var (
 type sink struct {
 	store *remote
 	url   string
-	size  int64 // announced, -1: not known
+	size  int64       // announced, -1: not known
+	kept  record.Time // see CommitCopy
 
 	ctx    context.Context //nolint:containedctx // of the upload, whose methods come from several calls
 	cancel context.CancelCauseFunc
@@ -155,6 +157,13 @@ func (k *sink) Commit(ctx context.Context, h content.Hash, ext string) (inventor
 	return c, nil
 }
 
+// CommitCopy is Commit for a copy of another store's clone, of which kept is the
+// kept time: see inventory.Temp.
+func (k *sink) CommitCopy(ctx context.Context, h content.Hash, ext string, kept record.Time) (inventory.Clone, error) {
+	k.kept = max(kept, 1)
+	return k.Commit(ctx, h, ext)
+}
+
 func (k *sink) commit(ctx context.Context, h content.Hash, ext string) (inventory.Clone, error) {
 	if err := k.End(); err != nil {
 		return inventory.Clone{}, k.store.wrap(err)
@@ -166,7 +175,7 @@ func (k *sink) commit(ctx context.Context, h content.Hash, ext string) (inventor
 	defer cancel(nil)
 	defer context.AfterFunc(k.ctx, func() { cancel(context.Cause(k.ctx)) })()
 	var out cloneMessage
-	err := k.store.client.call(ctx, http.MethodPost, k.url+"/commit", commitMessage{Hash: h.String(), Ext: ext}, &out)
+	err := k.store.client.call(ctx, http.MethodPost, k.url+"/commit", commitMessage{Hash: h.String(), Ext: ext, Kept: k.kept}, &out)
 	k.store.heard(ctx, err)
 	if err != nil {
 		return inventory.Clone{}, k.store.wrap(err)
