@@ -83,7 +83,11 @@ func (n *Node) claim(id string) error {
 	if !n.hear(firstHearing) {
 		return errors.New("waiting to hear from the other nodes whether one of them has this store")
 	}
-	if known && n.heldBy(context.Background(), p) {
+	held, err := n.heldBy(context.Background(), p)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it is store %s of node %s (%s), which does not tell whether it still has it: %w", p.Name.Store, p.Node, p.Cluster, err)
+	case held:
 		return fmt.Errorf("it is store %s of node %s (%s), which has it: one root is a copy of the other, or is mounted twice; stop it there, or remove the marker oose.json from a copy", p.Name.Store, p.Node, p.Cluster)
 	}
 	n.claims.takeOver(id, n.clock.Next())
@@ -106,24 +110,32 @@ func (n *Node) mayRegister(ctx context.Context, v *openVolume, id string) bool {
 	if mine == 0 || p.Claimed > mine && !v.Readable() {
 		return false // not taken since the other had it, or perhaps taken away
 	}
-	if p.Claimed < mine && n.heldBy(ctx, p) {
+	if p.Claimed > mine {
+		return true
+	}
+	held, err := n.heldBy(ctx, p)
+	if held {
 		v.takeBack()
 		v.Lost(fmt.Sprintf("node %s (%s) has this store too, and had it before: one root is a copy of the other, or is mounted twice", p.Node, p.Cluster))
 		n.claims.takeOver(id, 0)
-		return false
 	}
-	return true
+	return !held && err == nil
 }
 
-// heldBy tells whether the node that registered a store answers and has it.
-func (n *Node) heldBy(ctx context.Context, p heartbeat.Peer) bool {
+// heldBy tells whether the node that registered a store answers and has it. Its
+// error says that this node reaches it and is not told: it may just be slow, and
+// to take a store from one that has it is worse than to wait.
+func (n *Node) heldBy(ctx context.Context, p heartbeat.Peer) (bool, error) {
 	if n.others == nil || p.Cluster == "" || !p.Online {
-		return false
+		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askHolder)
+	asking, cancel := context.WithTimeout(ctx, askHolder)
 	defer cancel()
-	held, err := n.others.clones.Held(ctx, p.Cluster, p.ID)
-	return err == nil && held
+	held, err := n.others.clones.Held(asking, p.Cluster, p.ID)
+	if err != nil && n.others.away(p.NodeID) {
+		return false, nil
+	}
+	return held, err
 }
 
 // wrote says that all there is of a store is written under a source of this

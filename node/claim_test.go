@@ -2,11 +2,15 @@ package node
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ooseio/oose/handlers/cluster"
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/peer"
 	"github.com/ooseio/oose/record"
@@ -16,7 +20,7 @@ import (
 func elsewhere(t *testing.T, n *Node, p heartbeat.Peer, revision uint64) {
 	t.Helper()
 	value, err := json.Marshal(map[string]any{
-		"name": p.Name.String(), "kind": p.Kind, "node": "other", "nodeId": "other-id", "source": "other-source",
+		"name": p.Name.String(), "kind": p.Kind, "node": "other", "nodeId": "other-id", "source": "other-source", "cluster": p.Cluster, "online": p.Online,
 		"claimed": n.clock.Next(), "complete": true, "active": true, "writable": true,
 	})
 	require.NoError(t, err)
@@ -77,4 +81,29 @@ func TestAStoreThatComesBackIsWrittenAnew(t *testing.T) {
 	require.NoError(t, os.Rename(root+".away", root))
 	soon(t, complete)
 	require.Greater(t, version(n.engine.Source()).Time, theirs.Time)
+}
+
+// A node that does not tell whether it has a store keeps it for as long as it is
+// reached: it may just be slow.
+func TestAStoreIsNotTakenFromWhoIsSlow(t *testing.T) {
+	c := testConfig(t.TempDir())
+	c.Cluster.Secret = []string{"0123456789abcdef"}
+	n := openNode(t, c)
+	theirs := cluster.NewHandler(cluster.Deps{Keys: cluster.NewKeys(c.Cluster.Secret)})
+	status := http.StatusServiceUnavailable
+	theirs.Handle("/cluster/store", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = theirs.Serve(w, r) }))
+	t.Cleanup(server.Close)
+	elsewhere(t, n, heartbeat.Peer{ID: "moved", Name: peer.Name{Prism: "other", Store: "disk1"}, Kind: peer.Store, Cluster: server.URL, Online: true}, 1)
+	reached := true
+	n.others.away = func(string) bool { return !reached }
+	n.started = time.Now().Add(-2 * hearing) // so that nobody is waited for
+
+	require.ErrorContains(t, n.claim("moved"), "does not tell whether it still has it")
+	require.Zero(t, n.claims.at("moved"))
+	status = http.StatusNoContent
+	require.ErrorContains(t, n.claim("moved"), "one root is a copy of the other")
+	status, reached = http.StatusServiceUnavailable, false
+	require.NoError(t, n.claim("moved"))
+	require.NotZero(t, n.claims.at("moved"))
 }

@@ -29,6 +29,10 @@ type others struct {
 	source  *clones.Source
 	asker   *ask.Asker   // nil with the engine redis: what is not there, nobody has
 	swarm   *swarm.Swarm // the same
+
+	// away tells whether the node with this id is not reached by the connections
+	// that nodes keep to one another either; without such, all are.
+	away func(id string) bool
 }
 
 // swarmFile keeps, in the data folder, the addresses of nodes once seen.
@@ -49,14 +53,18 @@ func (n *Node) openOthers() error {
 	o := &others{
 		client:  cluster.NewClient(cluster.Options{Node: n.id.ID, Keys: keys, TLS: config, Log: log}),
 		handler: cluster.NewHandler(cluster.Deps{Keys: keys, Self: func() string { return n.id.ID }, Log: log}),
+		away:    func(string) bool { return true },
 	}
 	n.others = o
 	if n.journal != nil {
 		n.openSwarm(log)
+		o.away = func(id string) bool {
+			return !slices.ContainsFunc(o.swarm.Nodes(), func(other swarm.Node) bool { return other.ID == id && other.Reached })
+		}
 		o.asker = ask.New(ask.Deps{
 			Engine: n.engine, Client: o.client, Nodes: n.otherNodes, Complete: n.journal.Complete,
 			Plausible: func(token string) bool { return n.Book.Plausible(purchase.Token(token)) }, Ready: o.swarm.Ready, Scanning: n.volumes.Scanning,
-			Away: n.isAway, Counts: n.counts, Log: log,
+			Away: func(other ask.Node) bool { return o.away(other.ID) }, Counts: n.counts, Log: log,
 		})
 		o.handler.Handle("/cluster/records", o.asker)
 		o.handler.Handle("/cluster/hello", o.swarm)
@@ -158,12 +166,6 @@ func (n *Node) otherNodes() []ask.Node {
 		}
 	}
 	return nodes
-}
-
-// isAway tells whether a node is not reached by the connections that nodes keep
-// to one another either.
-func (n *Node) isAway(other ask.Node) bool {
-	return !slices.ContainsFunc(n.others.swarm.Nodes(), func(o swarm.Node) bool { return o.ID == other.ID && o.Reached })
 }
 
 // counts tells whether what a record says is not passed over by the index.

@@ -24,9 +24,10 @@ func (s *Server) tellHeld(w http.ResponseWriter, id string) error {
 	return nil
 }
 
-// Held asks a node whether it has a store and can read it.
+// Held asks a node whether it has a store and can read it. An error says that
+// it did not tell.
 func (c *Client) Held(ctx context.Context, address, store string) (bool, error) {
-	err := c.call(ctx, http.MethodGet, address+StorePath+url.PathEscape(store), nil, nil)
+	err := c.call(ctx, http.MethodGet, join(address, StorePath+url.PathEscape(store)), nil, nil)
 	if errors.Is(err, inventory.ErrNotExist) {
 		return false, nil
 	}
