@@ -36,6 +36,7 @@ type Status struct {
 	Scanning bool        `json:"scanning"`
 	Scanned  bool        `json:"scanned"` // a scan has finished since the volume came online
 	LastScan *ScanResult `json:"lastScan,omitempty"`
+	Scrub    ScrubStatus `json:"scrub"`
 	InFlight int64       `json:"inFlight"` // requests and uploads that use the volume right now
 }
 

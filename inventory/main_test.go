@@ -46,7 +46,7 @@ func quick() *tuning {
 	t := defaultTuning()
 	t.open, t.readTest, t.writeTest = time.Minute, time.Minute, time.Minute
 	t.readEvery, t.writeEvery = 20*time.Millisecond, 20*time.Millisecond
-	t.suspectFor = 0
+	t.suspectFor, t.reread = 0, 0
 	return t
 }
 

@@ -40,6 +40,9 @@ func (v *Volume) openClone(ctx context.Context, g *gate, c Clone) (*os.File, err
 	case errors.Is(err, fs.ErrNotExist):
 		v.changed.add(c.Hash)
 		return nil, ErrNotExist
+	case errors.Is(err, ErrSuspect):
+		v.changed.add(c.Hash)
+		return nil, err
 	case err != nil:
 		return nil, err
 	case o.info.Size != c.Size || o.info.Mtime != c.Mtime:

@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -16,7 +15,7 @@ const retryScan = time.Minute
 
 // Run looks after the disk until ctx ends or the volume is closed: it takes the
 // root when that appears, scans it, tests its health, verifies what was found
-// changed and obeys removals.
+// changed, obeys removals, and reads every clone again when its turn comes.
 func (v *Volume) Run(ctx context.Context) error {
 	release, ok := v.acquireOwn()
 	if !ok {
@@ -32,7 +31,7 @@ func (v *Volume) Run(ctx context.Context) error {
 	g.Go(func() error { return v.obeyRemovals(ctx) })
 	g.Go(func() error { return v.verifyChanged(ctx) })
 	g.Go(func() error { return v.scanOften(ctx) })
-	g.Go(func() error { return v.verifyTrusted(ctx) })
+	g.Go(func() error { return v.scrubOften(ctx) })
 	return g.Wait()
 }
 
@@ -79,46 +78,6 @@ func (v *Volume) scanOften(ctx context.Context) error {
 		if _, err := v.scan(ctx, ScanOptions{}, nil, true); err != nil && ctx.Err() == nil {
 			v.log.Warn("store not scanned to the end", zap.Error(err))
 		}
-	}
-}
-
-// verifyChanged verifies the clones that readers found changed or missing.
-func (v *Volume) verifyChanged(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-v.changed.wake:
-		}
-		waiting, all := v.changed.take()
-		for h := range waiting {
-			_, err := v.verify(ctx, h, true, nil)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err != nil && !errors.Is(err, ErrNotExist) {
-				v.log.Warn("verifying a changed clone; the next scan tries again", zap.Stringer("hash", h), zap.Error(err))
-			}
-		}
-		if all {
-			v.scans.want()
-		}
-	}
-}
-
-// verifyTrusted verifies what was recorded on the operator's word.
-func (v *Volume) verifyTrusted(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-v.scans.trusted:
-		}
-		result, err := v.verifyAll(ctx, func(c Clone) bool { return c.Verified == 0 }, false, nil)
-		if ctx.Err() != nil {
-			return nil
-		}
-		v.log.Info("verified what was recorded unread", zap.Any("result", result), zap.Error(err))
 	}
 }
 

@@ -104,7 +104,7 @@ func (v *Volume) check(ctx context.Context, c Clone, onRead func(int)) (Verifica
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return result, 0, errors.Join(ErrNotExist, v.vanished(ctx, c))
-	case err != nil && !errors.Is(err, ErrCollision):
+	case err != nil && !errors.Is(err, ErrCollision) && !v.unreadable(ctx, root, rel, err):
 		return result, 0, err
 	}
 	lock, err := v.hold(ctx, c.Hash, v.tune.sync)
@@ -120,7 +120,7 @@ func (v *Volume) check(ctx context.Context, c Clone, onRead func(int)) (Verifica
 		return result, 0, ErrNotExist
 	case err != nil:
 		return result, 0, v.judge(err)
-	case now != info:
+	case now != info && info != (disk.Info{}): // none: it could not even be opened
 		return result, 0, ErrChanged
 	}
 	old, have, err := v.lookup(ctx, c.Hash)
@@ -136,15 +136,18 @@ func (v *Volume) settle(ctx context.Context, lock *hashLock, root *disk.Root, c,
 	rel := disk.ClonePath(c.Hash, c.Ext, c.Deep)
 	recorded := have && disk.ClonePath(old.Hash, old.Ext, old.Deep) == rel
 	if !result.OK {
-		v.log.Error("clone has another digest than its name, it goes to quarantine",
-			zap.Stringer("hash", c.Hash), zap.String("actual", result.Actual), zap.String("file", rel))
+		what := "clone has another digest than its name, it goes to quarantine"
+		if result.Actual == "" {
+			what = "clone can't be read, or is part of an attack, it goes to quarantine"
+		}
+		v.log.Error(what, zap.Stringer("hash", c.Hash), zap.String("actual", result.Actual), zap.String("file", rel))
 		_, err := held(ctx, lock, v.writes, v.tune.sync, func() (struct{}, error) { return struct{}{}, v.quarantine(root, rel) })
 		if err != nil {
 			v.log.Error("moving a clone to quarantine", zap.String("file", rel), zap.Error(v.judge(err)))
 		}
 		if recorded {
 			// Also where it could not be moved: it must not be served.
-			err = v.unrecord(ctx, old)
+			err = v.lose(ctx, old)
 		}
 		return wrong, err
 	}
@@ -213,7 +216,7 @@ func (v *Volume) digest(ctx context.Context, root *disk.Root, rel string, t cont
 			return got, o.info, err
 		}
 		if err != nil {
-			return content.Hash{}, o.info, v.judge(err)
+			return content.Hash{}, o.info, v.judge(&readError{offset, err})
 		}
 	}
 }
@@ -278,5 +281,17 @@ func (v *Volume) takeBack(ctx context.Context, c Clone) (bool, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return false, v.judge(err)
 	}
-	return true, v.unrecord(context.WithoutCancel(ctx), c)
+	return true, v.lose(context.WithoutCancel(ctx), c)
+}
+
+// lose takes the record of a clone back that is no good any more, whose hash is
+// locked, and tells.
+func (v *Volume) lose(ctx context.Context, c Clone) error {
+	if err := v.unrecord(ctx, c); err != nil {
+		return err
+	}
+	if bad := v.cfg.Load().Bad; bad != nil {
+		bad(c.Hash)
+	}
+	return nil
 }

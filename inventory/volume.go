@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/inventory/disk"
 	"github.com/ooseio/oose/peer"
 	"github.com/ooseio/oose/record"
@@ -27,7 +28,8 @@ type VolumeConfig struct {
 	Mount       bool          // offline unless the root is a mount point
 	ScanEvery   time.Duration // from the end of a scan to the next; default 1 h
 	ScanWorkers int           // folders listed and files hashed at the same time, at most 64; default 4
-	VerifyEvery time.Duration // a clone verified more recently is not read again unasked; default 180 d
+	VerifyEvery time.Duration // each clone is read again within it; one verified more recently is not read unasked; default 180 d
+	ScrubRate   int64         // bytes a second that are read for that; default 20 MB
 
 	// KnownID is the id that the cluster knows under this name, "" where it
 	// never saw one. A root without that id is offline until Adopt.
@@ -48,6 +50,10 @@ type VolumeConfig struct {
 	// with this id: from now on Owner may say so. Its error has it told again
 	// after the next scan. May be nil.
 	Rewritten func(ctx context.Context, id, source string) error
+	// Bad is told of each content whose clone turned out wrong, unreadable or
+	// missing, after its record was taken back. It must be quick and must not
+	// call the volume. May be nil.
+	Bad func(content.Hash)
 	// Notify is told of every change of state, one at a time. It must be quick
 	// and must not call the volume. May be nil.
 	Notify func(Status)
@@ -68,13 +74,14 @@ type tuning struct {
 	writeEvery time.Duration
 	suspectFor time.Duration // since the last failure, before a passed test clears it
 	closing    time.Duration // for operations that are still with the disk
+	reread     time.Duration // before what could not be read is tried again
 }
 
 func defaultTuning() *tuning {
 	return &tuning{
 		open: 5 * time.Second, list: time.Minute, read: 30 * time.Second, sync: time.Minute,
 		readTest: 5 * time.Second, writeTest: time.Minute, readEvery: 3 * time.Second, writeEvery: 10 * time.Second,
-		suspectFor: 30 * time.Second, closing: 10 * time.Second,
+		suspectFor: 30 * time.Second, closing: 10 * time.Second, reread: 2 * time.Second,
 	}
 }
 
@@ -117,6 +124,7 @@ type Volume struct {
 	changed  *backlog // clones that were found changed
 	removals *backlog // contents with a new removal
 	scans    *scans
+	scrub    *scrubber
 	kick     chan struct{} // has the disk looked at now
 
 	clones, bytes atomic.Int64 // recorded, about
@@ -144,7 +152,7 @@ func OpenVolume(cfg VolumeConfig, e record.Engine, clock *record.Clock, log *zap
 		tune: cfg.tuning, hook: cfg.hook,
 		reads: newGate(readPlaces), writes: newGate(writePlaces), back: newGate(backPlaces), readTests: newGate(1), writeTests: newGate(1),
 		attaching: make(chan struct{}, 1), tried: make(chan struct{}), locks: newStripes(),
-		changed: newBacklog(), removals: newBacklog(), scans: newScans(), kick: make(chan struct{}, 1),
+		changed: newBacklog(), removals: newBacklog(), scans: newScans(), scrub: newScrubber(), kick: make(chan struct{}, 1),
 		idle: make(chan struct{}, 1),
 	}
 	v.life, v.end = context.WithCancel(context.Background())
@@ -173,13 +181,14 @@ func (c *VolumeConfig) fill() error {
 	if err != nil {
 		return fmt.Errorf("store %s: %w", c.Name, err)
 	}
-	if c.Reserve < 0 || c.ScanEvery < 0 || c.VerifyEvery < 0 || c.ScanWorkers < 0 || c.ScanWorkers > maxWorkers {
-		return fmt.Errorf("store %s: reserve, scan and verify settings must not be negative, and workers at most %d", c.Name, maxWorkers)
+	if c.Reserve < 0 || c.ScanEvery < 0 || c.VerifyEvery < 0 || c.ScrubRate < 0 || c.ScanWorkers < 0 || c.ScanWorkers > maxWorkers {
+		return fmt.Errorf("store %s: reserve, scan, verify and scrub settings must not be negative, and workers at most %d", c.Name, maxWorkers)
 	}
 	c.Root = root
 	c.ScanEvery = cmp.Or(c.ScanEvery, time.Hour)
 	c.ScanWorkers = cmp.Or(c.ScanWorkers, 4)
 	c.VerifyEvery = cmp.Or(c.VerifyEvery, 180*24*time.Hour)
+	c.ScrubRate = cmp.Or(c.ScrubRate, defaultScrubRate)
 	if c.tuning == nil {
 		c.tuning = defaultTuning()
 	}
@@ -206,6 +215,9 @@ func (v *Volume) Configure(cfg VolumeConfig) error {
 	if cfg.Rewritten == nil {
 		cfg.Rewritten = old.Rewritten
 	}
+	if cfg.Bad == nil {
+		cfg.Bad = old.Bad
+	}
 	if err := cfg.fill(); err != nil {
 		return err
 	}
@@ -215,6 +227,9 @@ func (v *Volume) Configure(cfg VolumeConfig) error {
 	v.cfg.Store(&cfg)
 	v.condition.change(func(f *facts) { f.reserve = cfg.Reserve })
 	v.scans.changeEvery()
+	if cfg.VerifyEvery != old.VerifyEvery {
+		sign(v.scrub.rearm)
+	}
 	v.look()
 	return nil
 }
@@ -251,6 +266,7 @@ func (v *Volume) status(verdict verdict, space disk.Space) Status {
 		InFlight: max(0, v.users.Load()-v.own.Load()),
 	}
 	s.Scanning, s.Scanned, s.LastScan = v.scans.status()
+	s.Scrub = v.scrubStatus()
 	return s
 }
 
