@@ -127,6 +127,14 @@ func (l *link) lost(ctx context.Context) {
 	}
 }
 
+// any is for keys without a tag.
+func (l *link) any() redis.Cmdable {
+	if l.cluster != nil {
+		return l.cluster
+	}
+	return l.one
+}
+
 func (l *link) close() error { return l.universal.Close() }
 
 // pipelined asks for several things at once. Where a connection can't be used,

@@ -3,6 +3,7 @@ package redisdb
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -366,6 +367,7 @@ type ownOps struct {
 }
 
 // maxUnknown bounds what is remembered of ops that were perhaps never made.
+// Each time Redis is away some are added: the latest ones count.
 const maxUnknown = 4096
 
 // settle ends an op. Where its answer is lost it tells whether its change was seen.
@@ -375,8 +377,11 @@ func (o *ownOps) settle(number uint64, lost bool) (at record.Time, committed boo
 	o.settled = max(o.settled, number)
 	at, committed = o.early[number]
 	delete(o.early, number)
-	if lost && !committed && len(o.unknown) < maxUnknown {
+	if lost && !committed {
 		o.unknown[number] = true
+		for len(o.unknown) > maxUnknown {
+			delete(o.unknown, slices.Min(slices.Collect(maps.Keys(o.unknown))))
+		}
 	}
 	return at, committed && lost
 }

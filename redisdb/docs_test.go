@@ -28,6 +28,7 @@ func example(t *testing.T) string {
 
 // TestDocumentedPurchase runs what docs/redis.md shows, as it is written there.
 func TestDocumentedPurchase(t *testing.T) {
+	t.Parallel()
 	program := example(t)
 	s := redistest.Start(t)
 	c := redistest.StartCluster(t)
@@ -77,6 +78,7 @@ func TestDocumentedPurchase(t *testing.T) {
 
 // TestDocumentedUser: the rights that docs/redis.md names are enough.
 func TestDocumentedUser(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../docs/redis.md")
 	require.NoError(t, err)
 	_, rule, found := strings.Cut(string(text), "`ACL SETUSER oose ")

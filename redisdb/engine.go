@@ -70,7 +70,7 @@ var (
 type counters struct {
 	updates, conflicts, refused atomic.Uint64
 	gets, loads, stale          atomic.Uint64
-	resyncs, expired            atomic.Uint64
+	resyncs, expired, overtaken atomic.Uint64
 }
 
 // Open prepares the engine. It does not wait for Redis: one that is away is a

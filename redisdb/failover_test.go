@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -275,4 +276,39 @@ func TestConfirm(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestOldMasterIsNotBelieved: a server in whose place another was put may not
+// know of it for a while, and answers. What it says is neither told nor kept.
+func TestOldMasterIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	old := redistest.Start(t, "--repl-diskless-sync-delay", "0")
+	writer := open(t, old.URL(), "writer", own(t)).ready(t)
+	prefix := fresh(writer.layout.prefix)
+	put(t, writer, record.Purchase, "revoked", "sold")
+
+	host, port, _ := strings.Cut(old.Addr, ":")
+	now := redistest.Start(t, "--replicaof", host+" "+port)
+	redistest.Await(t, func() error {
+		if now.Info("replication", "master_link_status") != "up" {
+			return errors.New("not linked")
+		}
+		return nil
+	})
+	now.Do("replicaof", "no", "one")
+
+	n := open(t, now.URL(), "me", prefix).ready(t)
+	stale, err := parseAddress(old.URL())
+	require.NoError(t, err)
+	require.NoError(t, n.data.close())
+	n.data = dial(&stale, nil, n.within, dataConns)
+
+	other := open(t, now.URL(), "other", prefix).ready(t)
+	seen := watch(n, record.Purchase)
+	put(t, other, record.Purchase, "revoked", "revoked")
+	seen.await(t, "the revocation", func(r record.Record) bool { return string(r.Value) == "revoked" })
+	for range 3 {
+		require.Equal(t, "revoked", value(t, n, record.Purchase, "revoked"))
+	}
+	require.NotZero(t, n.Stats().Overtaken)
 }

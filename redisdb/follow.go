@@ -251,6 +251,7 @@ func (f *follower) unread(ctx context.Context, tag int, err error) {
 func (e *Engine) forget(tag int, t *follow) {
 	e.states[tag].epoch.Add(1)
 	e.states[tag].confirmed.Store(0)
+	e.states[tag].told.Store(nil)
 	*t = follow{once: t.once, head: t.head}
 }
 

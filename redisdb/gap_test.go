@@ -125,6 +125,7 @@ func (n *node) mustFollow(t *testing.T, other *node) {
 // TestDomainsAfterGap: the caches above the engine know nothing either that
 // Redis has lost.
 func TestDomainsAfterGap(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	minter, err := purchase.NewMinter('a', make([]byte, 32), n.clock)
@@ -159,6 +160,7 @@ func TestDomainsAfterGap(t *testing.T) {
 
 // TestFormat: what a newer program wrote is left alone.
 func TestFormat(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	require.Equal(t, "1", s.Do("get", "oose:format"))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,6 +92,9 @@ func (h *health) examine(ctx context.Context, full bool) (ok bool) {
 	groups := h.e.control.group(bounded, all)
 	cancel()
 	ok = true
+	if _, missing := groups[nil]; !missing {
+		h.keepServers(groups)
+	}
 	for c, group := range groups {
 		if c == nil {
 			ok = false
@@ -121,6 +125,22 @@ func (h *health) examineServer(ctx context.Context, c *redis.Client, group []int
 	server := c.Options().Addr
 	h.warn(server, "role", about["role"] != "master", "redis is a replica, nothing can be written: name its master")
 	return !full || h.settings(ctx, c, server)
+}
+
+// keepServers ends the warnings about servers that hold nothing any longer,
+// such as a master that another has replaced: nobody looks at them again.
+func (h *health) keepServers(groups map[*redis.Client][]int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.warnings, func(name, _ string) bool {
+		server, _, _ := strings.Cut(name, " ")
+		for c := range groups {
+			if c.Options().Addr == server {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // settings reads what a server is set to do.

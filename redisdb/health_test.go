@@ -50,6 +50,7 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestSettingsForbidden(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "no")
 	s.Do("acl", "setuser", "oose", "on", ">pw", "~*", "+@all", "-config")
 	n := open(t, strings.Replace(s.URL(), "://", "://oose:pw@", 1), "me").ready(t)
@@ -61,7 +62,8 @@ func TestSettingsForbidden(t *testing.T) {
 }
 
 func TestReplicaIsRefused(t *testing.T) {
-	s := redistest.Start(t)
+	t.Parallel()
+	s := redistest.Start(t, "--repl-diskless-sync-delay", "0")
 	host, port, _ := strings.Cut(s.Addr, ":")
 	replica := redistest.Start(t, "--replicaof", host+" "+port)
 	redistest.Await(t, func() error {
@@ -81,4 +83,17 @@ func TestReplicaIsRefused(t *testing.T) {
 func TestInfo(t *testing.T) {
 	require.Equal(t, map[string]string{"role": "master", "slave0": "ip=1,state=online"},
 		parseInfo("# Replication\r\nrole:master\r\nslave0:ip=1,state=online\r\n\r\n"))
+}
+
+// TestWarningsEnd: a server that was replaced is not warned of for ever.
+func TestWarningsEnd(t *testing.T) {
+	t.Parallel()
+	n := open(t, redistest.Start(t).URL(), "me").ready(t)
+	n.health.warn("192.0.2.1:6379", "role", true, "redis is a replica")
+	redistest.Await(t, func() error {
+		if list := n.Stats().Warnings; len(list) > 0 {
+			return errors.New(list[0])
+		}
+		return nil
+	})
 }

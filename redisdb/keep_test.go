@@ -22,6 +22,7 @@ func expiry(t *testing.T, s *redistest.Server, key string) int64 {
 }
 
 func TestExpiry(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	later := time.Now().Add(time.Hour).UnixMilli()
@@ -60,6 +61,7 @@ func TestExpiry(t *testing.T) {
 // TestExpired: a key that Redis lets go leaves nothing behind, and whoever
 // watches is told.
 func TestExpired(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	seen := watch(n, record.Purchase)
@@ -101,6 +103,7 @@ func TestExpired(t *testing.T) {
 
 // TestExpiredBeforeSweep: a listing passes over what has gone, and puts its index right.
 func TestExpiredBeforeSweep(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	put(t, n, record.Use, "a", "1")
@@ -117,6 +120,7 @@ func TestExpiredBeforeSweep(t *testing.T) {
 
 // TestTombstones go after a week, unless something older is under them.
 func TestTombstones(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	other := open(t, s.URL(), "other").ready(t)
@@ -176,6 +180,7 @@ func TestTombstones(t *testing.T) {
 // TestDropIsJudgedAgain: a tombstone is not dropped where its key changed since
 // it was judged.
 func TestDropIsJudgedAgain(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	put(t, n, record.Peer, "p", "1")
@@ -195,6 +200,7 @@ func TestDropIsJudgedAgain(t *testing.T) {
 }
 
 func TestWalkWindows(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	other := open(t, s.URL(), "other").ready(t)
@@ -242,6 +248,7 @@ func TestWalkWindows(t *testing.T) {
 }
 
 func TestImport(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	before := put(t, n, record.User, "a", "1")

@@ -14,6 +14,7 @@ import (
 )
 
 func TestLock(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	prefix := own(t)
 	a, b := open(t, s.URL(), "a", prefix, patient).ready(t), open(t, s.URL(), "b", prefix, patient).ready(t)
@@ -42,6 +43,7 @@ func TestLock(t *testing.T) {
 // TestLockIsKept: it is renewed, set again where Redis lost it, and never taken
 // from who got it meanwhile.
 func TestLockIsKept(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e := open(t, s.URL(), "a", own(t), patient).ready(t)
 	release, taken, err := e.TryLock(t.Context(), "x")
@@ -59,6 +61,7 @@ func TestLockIsKept(t *testing.T) {
 }
 
 func TestLockExcludes(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	prefix := own(t)
 	engines := []*node{open(t, s.URL(), "a", prefix, patient).ready(t), open(t, s.URL(), "b", prefix, patient).ready(t)}
@@ -93,6 +96,7 @@ func TestLockExcludes(t *testing.T) {
 
 // TestLockWhileAway: nobody gets a lock that others can't see.
 func TestLockWhileAway(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e := open(t, s.URL(), "a", own(t), patient).ready(t)
 	release, taken, err := e.TryLock(t.Context(), "held")
@@ -114,6 +118,7 @@ func TestLockWhileAway(t *testing.T) {
 // TestLockOfServers: among Sentinels a lock is at a replica before it counts; in
 // a Cluster locks of any name work.
 func TestLockOfServers(t *testing.T) {
+	t.Parallel()
 	t.Run("Sentinel", func(t *testing.T) {
 		s := redistest.StartSentinel(t)
 		prefix := own(t)

@@ -83,6 +83,7 @@ func TestSeenByOthers(t *testing.T) {
 
 // TestOrderForOthers: nobody is told of an older version after a newer one.
 func TestOrderForOthers(t *testing.T) {
+	t.Parallel()
 	for name, url := range map[string]string{
 		"single":  redistest.Start(t).URL(),
 		"cluster": redistest.StartCluster(t).URL(),
@@ -147,6 +148,7 @@ func TestOrderForOthers(t *testing.T) {
 // TestForeignWriter: others may write without a word in the stream, or with one
 // that names the key alone, or rubbish.
 func TestForeignWriter(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	at := n.layout.records(record.Purchase, "token")
@@ -187,6 +189,7 @@ func TestForeignWriter(t *testing.T) {
 // TestLuaMerges has the script judge conditions over random versions, as
 // record.Condition does.
 func TestLuaMerges(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "zz").ready(t)
 	sources := []string{"a", "A", "ab", "\xff", "é", "b"}
@@ -213,6 +216,7 @@ func TestLuaMerges(t *testing.T) {
 }
 
 func TestTimesInScripts(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	const far = record.Time(uint64(maxMilli-2)<<16 | 0xffff) // the last count of a far millisecond
@@ -252,6 +256,7 @@ func TestLostAnswer(t *testing.T) {
 
 // TestOnceThough a script comes twice, the update is made once.
 func TestOnce(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	o := &op{kind: updateOp, tag: tagOf(record.User, "k"), topic: record.User, key: "k", cond: record.IfAbsent(), changes: []record.Change{{Value: []byte("1")}}}
@@ -272,10 +277,24 @@ func TestOnce(t *testing.T) {
 }
 
 func TestNoScript(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	n := open(t, s.URL(), "me").ready(t)
 	put(t, n, record.User, "a", "1")
 	s.Do("script", "flush")
 	put(t, n, record.User, "a", "2")
 	require.Equal(t, "2", value(t, n, record.User, "a"))
+}
+
+// TestManyLostAnswers: however many answers were lost before, the latest counts.
+func TestManyLostAnswers(t *testing.T) {
+	var own ownOps
+	own.early, own.unknown = make(map[uint64]record.Time), make(map[uint64]bool)
+	const last = maxUnknown + 10
+	for number := uint64(1); number <= last; number++ {
+		own.settle(number, true)
+	}
+	require.Len(t, own.unknown, maxUnknown)
+	require.True(t, own.seen(last, 1), "nobody has told of it")
+	require.False(t, own.seen(last, 1), "once")
 }

@@ -77,11 +77,7 @@ func (e *Engine) Get(ctx context.Context, topic record.Topic, key string) ([]rec
 func (e *Engine) load(ctx context.Context, tag int, topic record.Topic, key string) (*group, bool, error) {
 	e.counters.loads.Add(1)
 	g := &group{tag: tag, epoch: e.states[tag].epoch.Load()}
-	var fields map[string]string
-	err := e.ask(ctx, tag, func(ctx context.Context, c redis.Cmdable) (err error) {
-		fields, err = c.HGetAll(ctx, e.layout.records(topic, key)).Result()
-		return err
-	})
+	fields, err := e.fields(ctx, tag, topic, key)
 	if err != nil {
 		return nil, false, err
 	}
@@ -97,6 +93,48 @@ func (e *Engine) load(ctx context.Context, tag int, topic record.Topic, key stri
 	}
 	g.kept = len(g.versions) > 0 && size <= maxCached
 	return g, g.kept, nil
+}
+
+// errBehind says that a server lacks changes that the follower has told of.
+var errBehind = errors.New("the server that was asked is behind")
+
+// fields reads a key's hash from a server that has all that the follower has
+// told of. A master that another has replaced, and that has not learnt it yet,
+// still answers on the connections there are to it: what it says is neither
+// true nor would any change to come put it right. Then the follower's own
+// connections are used, whose server proves with each round that it is the one.
+func (e *Engine) fields(ctx context.Context, tag int, topic record.Topic, key string) (fields map[string]string, err error) {
+	read := func(ctx context.Context, c redis.Cmdable) error {
+		told := e.states[tag].told.Load()
+		var last *redis.XMessageSliceCmd
+		var all *redis.MapStringStringCmd
+		err := pipelined(ctx, c, func(p redis.Pipeliner) {
+			if told != nil {
+				last = p.XRangeN(ctx, e.layout.changes(tag), *told, *told, 1)
+			}
+			all = p.HGetAll(ctx, e.layout.records(topic, key))
+		})
+		if err != nil {
+			return err
+		}
+		if fields = all.Val(); told != nil && len(last.Val()) == 0 {
+			return errBehind
+		}
+		return nil
+	}
+	err = e.ask(ctx, tag, func(ctx context.Context, c redis.Cmdable) error {
+		err := read(ctx, c)
+		if !errors.Is(err, errBehind) {
+			return err
+		}
+		e.counters.overtaken.Add(1)
+		control, err := e.control.client(ctx, tag)
+		if err != nil {
+			return err
+		}
+		return read(ctx, control)
+	})
+	return fields, err
 }
 
 // ask has f ask the server of a tag, again within the bound where the answer
@@ -116,7 +154,7 @@ func (e *Engine) ask(ctx context.Context, tag int, f func(context.Context, redis
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !retryable(err) {
+		if !retryable(err) && !errors.Is(err, errBehind) {
 			if !isReply(err) {
 				e.failed(tag, err)
 			}
@@ -131,7 +169,9 @@ func (e *Engine) ask(ctx context.Context, tag int, f func(context.Context, redis
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			e.failed(tag, err)
+			if !errors.Is(err, errBehind) {
+				e.failed(tag, err)
+			}
 			return unavailable(err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 // TestReshard moves a tag from one server of a Cluster to another, key by key,
 // while it is read and written.
 func TestReshard(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t)
 	n := open(t, c.URL(), "me").ready(t)
 	other := open(t, c.URL(), "other").ready(t)

@@ -105,6 +105,7 @@ func (f *follower) joinTag(ctx context.Context, tag int, end *redis.Cmd, lists m
 		f.mu.Unlock()
 	}
 	t.synced, t.once, t.anchor, t.at, t.told = true, true, at, at, at
+	e.states[tag].tell(at)
 	f.barrier.pass(tag, at)
 	return nil
 }
@@ -114,7 +115,7 @@ func (f *follower) checkFormat(ctx context.Context) error {
 	e := f.e
 	bounded, cancel := context.WithTimeout(ctx, f.e.within.probe)
 	defer cancel()
-	u := e.control.universal
+	u := e.control.any()
 	text, err := u.Get(bounded, e.layout.format()).Result()
 	if errors.Is(err, redis.Nil) {
 		if err := u.SetNX(bounded, e.layout.format(), formatVersion, 0).Err(); err != nil {

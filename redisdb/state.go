@@ -22,6 +22,14 @@ type tagState struct {
 	silent    atomic.Bool   // the last call was not answered; with one server, the first tag's counts for all
 	confirmed atomic.Int64  // since began: nothing that was committed before is unknown; 0: never
 	epoch     atomic.Uint64 // what was cached in an earlier one does not count
+
+	told atomic.Pointer[string] // the entry of its stream up to which the follower has told of changes; nil: it does not follow
+}
+
+// tell notes that the follower has told of all changes up to an entry.
+func (s *tagState) tell(at position) {
+	id := at.String()
+	s.told.Store(&id)
 }
 
 func (e *Engine) now() time.Duration { return time.Since(e.began) }

@@ -22,6 +22,7 @@ type Stats struct {
 	Gets       uint64 `json:"gets"`
 	Loads      uint64 `json:"loads"`      // of these, how many asked Redis
 	Stale      uint64 `json:"stale"`      // of these, how many got what was in memory because it did not answer
+	Overtaken  uint64 `json:"overtaken"`  // of these, how many were read anew, since the server lacked changes that were known: another is the master
 	Cached     int    `json:"cached"`     // keys whose records are in memory
 	Unreadable int    `json:"unreadable"` // records that listings left out
 }
@@ -33,7 +34,8 @@ func (e *Engine) Stats() Stats {
 		Replicas: e.health.replicas(0), Warnings: e.health.list(),
 		Updates: e.counters.updates.Load(), Conflicts: e.counters.conflicts.Load(), Refused: e.counters.refused.Load(),
 		Expired: e.counters.expired.Load(), Resyncs: e.counters.resyncs.Load(),
-		Gets: e.counters.gets.Load(), Loads: e.counters.loads.Load(), Stale: e.counters.stale.Load(), Cached: e.cache.Len(),
+		Gets: e.counters.gets.Load(), Loads: e.counters.loads.Load(), Stale: e.counters.stale.Load(),
+		Overtaken: e.counters.overtaken.Load(), Cached: e.cache.Len(),
 	}
 	oldest := e.now()
 	for t := range e.states {

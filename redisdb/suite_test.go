@@ -41,6 +41,7 @@ func runSuite(t *testing.T, url string) {
 }
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	for _, program := range redistest.Programs(t) {
 		t.Run(filepath.Base(program), func(t *testing.T) {
 			runSuite(t, redistest.StartProgram(t, program).URL())
@@ -48,6 +49,12 @@ func TestSuite(t *testing.T) {
 	}
 }
 
-func TestSuiteSentinel(t *testing.T) { runSuite(t, redistest.StartSentinel(t).URL()) }
+func TestSuiteSentinel(t *testing.T) {
+	t.Parallel()
+	runSuite(t, redistest.StartSentinel(t).URL())
+}
 
-func TestSuiteCluster(t *testing.T) { runSuite(t, redistest.StartCluster(t).URL()) }
+func TestSuiteCluster(t *testing.T) {
+	t.Parallel()
+	runSuite(t, redistest.StartCluster(t).URL())
+}

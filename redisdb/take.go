@@ -114,6 +114,7 @@ func (f *follower) take(ctx context.Context, tag int, entries []redis.XMessage) 
 	}
 	if last.after(t.told) {
 		t.told = last
+		e.states[tag].tell(last)
 	}
 	if err := f.read(ctx, t, t.stale); err != nil {
 		return err
