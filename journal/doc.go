@@ -13,8 +13,8 @@
 // All writes that wait are taken together by one committer (at most 1,000
 // changes and 1 MiB), which judges their conditions one after another, each
 // seeing those before it, gives revisions and times, commits one transaction,
-// tells those who follow, forgets what the cache knew of these keys, tells the
-// watchers in order, and only then answers. What other sources wrote goes the
+// forgets what the cache knew of these keys, tells the watchers in order, then
+// those who follow, and only then answers. What other sources wrote goes the
 // same way; while catching up it gives way to what is live.
 //
 // # Keys

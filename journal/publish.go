@@ -20,10 +20,17 @@ type committed struct {
 	failure  error            // a commit failed: nothing is written any more
 }
 
-// publish makes a commit known: to those who ask, to the streams, to the
-// cache, to the watchers. The cache comes before the watchers, who keep caches
-// that load through it.
+// publish makes a commit known: to the cache, to the watchers, and then to those
+// who ask how far this node has come, and to the streams: who sees a claim may
+// rely on reading what it covers. The cache comes before the watchers, who keep
+// caches that load through it.
 func (j *Journal) publish(b *batch) {
+	for id := range b.groups {
+		if b.groups[id].changed {
+			j.cache.Invalidate(cacheKey(id.topic, id.key))
+		}
+	}
+	j.watchers.tell(b.written)
 	j.committed.mu.Lock()
 	for source, s := range b.sources {
 		j.committed.sources[source] = s
@@ -47,11 +54,5 @@ func (j *Journal) publish(b *batch) {
 	if b.lowest != 0 {
 		j.pending.lower(b.lowest) // after the commit: a sweep before it could not see it
 	}
-	for id := range b.groups {
-		if b.groups[id].changed {
-			j.cache.Invalidate(cacheKey(id.topic, id.key))
-		}
-	}
-	j.watchers.tell(b.written)
 	j.counters.commits.Add(1)
 }

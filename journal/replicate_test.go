@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ooseio/oose/record"
@@ -54,6 +55,24 @@ func TestFollow(t *testing.T) {
 		{Source: a.Source(), Head: 2522, Claim: 2522, Own: true},
 		{Source: b.Source(), Head: 1, Claim: 1},
 	}, sortedCatalogue(a, a.Source()))
+}
+
+// TestKnownBeforeClaimed: who sees how far a node has come, and reads then, reads
+// nothing older, be it from the cache or from what a watcher keeps.
+func TestKnownBeforeClaimed(t *testing.T) {
+	a, b := start(t, Options{}), start(t, Options{})
+	for _, j := range []*running{a, b} {
+		defer j.Watch(record.User, func(records []record.Record) {
+			for _, r := range records {
+				assert.Less(t, j.state(a.Source()).claim, r.Revision)
+				assert.EqualValues(t, r.Revision, j.get(record.User, r.Key)[0].Revision)
+			}
+		})()
+	}
+	b.follow(a, a.Source())
+	for range 3 {
+		b.reaches(a.Source(), a.put(record.User, "u", record.Change{Value: []byte("1")}).Revision)
+	}
 }
 
 func sortedCatalogue(r *running, first string) []SourceState {
