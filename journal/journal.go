@@ -119,9 +119,9 @@ func Open(opts Options) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	db, err := badger.Open(badgerOptions(opts.Dir, opts.Logger, cramped))
+	db, err := openBadger(badgerOptions(opts.Dir, opts.Logger, cramped))
 	if err != nil {
-		if strings.Contains(err.Error(), "Another process is using this Badger database") {
+		if locked(err) {
 			return nil, fmt.Errorf("opening the database in %s: %w", opts.Dir, ErrLocked)
 		}
 		return nil, fmt.Errorf("opening the database in %s: %w", opts.Dir, err)
@@ -152,6 +152,27 @@ func Open(opts Options) (*Journal, error) {
 	j.measure()
 	room.upkeep()
 	return j, nil
+}
+
+const (
+	lockWait  = time.Second // for the database to be let go
+	lockRetry = 20 * time.Millisecond
+)
+
+// openBadger opens a database. One that was just closed may look as if another
+// process had it: whoever is being started at that moment holds all that this
+// process had open, the lock as well, until it begins.
+func openBadger(opts badger.Options) (*badger.DB, error) {
+	for began := time.Now(); ; time.Sleep(lockRetry) {
+		db, err := badger.Open(opts)
+		if !locked(err) || time.Since(began) > lockWait {
+			return db, err
+		}
+	}
+}
+
+func locked(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Another process is using this Badger database")
 }
 
 func (o Options) withDefaults() Options {

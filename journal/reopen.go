@@ -3,7 +3,6 @@ package journal
 import (
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/record"
@@ -40,7 +39,7 @@ func (j *Journal) reopen(cramped bool) error {
 		if err := j.db.Close(); err != nil {
 			return err
 		}
-		db, err := badger.Open(badgerOptions(j.space.dir, j.log, cramped))
+		db, err := openBadger(badgerOptions(j.space.dir, j.log, cramped))
 		if err == nil {
 			j.db = db
 		}
