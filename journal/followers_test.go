@@ -246,9 +246,9 @@ func TestNoResume(t *testing.T) {
 	wall := newWallClock()
 	a := start(t, Options{Clock: record.NewClock(wall.time)})
 	b := start(t, Options{Clock: record.NewClock(wall.time)})
-	for i := range 2500 {
-		a.put(record.Inventory, fmt.Sprint("h", i), record.Change{Member: "s", Value: []byte("1"), Delete: false})
-	}
+	a.putMany(record.Inventory, 2500, func(i int) (string, record.Change) {
+		return fmt.Sprint("h", i), record.Change{Member: "s", Value: []byte("1"), Delete: false}
+	})
 	a.put(record.Inventory, "h2499", record.Change{Member: "s", Delete: true})
 	stream := wire(t, a, a.Source(), 0)
 	require.Error(t, b.Follow(t.Context(), a.Source(), "a", bytes.NewReader(stream[:len(stream)*3/4]), nil))

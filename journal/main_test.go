@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ooseio/oose/record"
 )
@@ -109,6 +110,21 @@ func (r *running) put(topic record.Topic, key string, c record.Change) record.Ac
 	ack, err := r.Update(context.Background(), topic, key, record.Condition{}, c)
 	require.NoError(r.tb, err)
 	return ack
+}
+
+// putMany writes n records, in no order: those that wait share a sync.
+func (r *running) putMany(topic record.Topic, n int, one func(i int) (key string, c record.Change)) {
+	r.tb.Helper()
+	var writers errgroup.Group
+	writers.SetLimit(100)
+	for i := range n {
+		writers.Go(func() error {
+			key, c := one(i)
+			_, err := r.Update(context.Background(), topic, key, record.Condition{}, c)
+			return err
+		})
+	}
+	require.NoError(r.tb, writers.Wait())
 }
 
 func (r *running) get(topic record.Topic, key string) []record.Record {

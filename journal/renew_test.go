@@ -79,9 +79,9 @@ func TestRenew(t *testing.T) {
 	a.put(record.User, "u49", record.Change{Value: []byte("before")})
 	b.reaches(a.Source(), 51)
 	snapshot(t, a.opts.Dir, filepath.Join(base, "old"))
-	for i := range 800 {
-		a.put(record.User, fmt.Sprint("u", 25+i), record.Change{Value: []byte("lost")})
-	}
+	a.putMany(record.User, 800, func(i int) (string, record.Change) {
+		return fmt.Sprint("u", 25+i), record.Change{Value: []byte("lost")}
+	})
 	b.reaches(a.Source(), 851)
 	l.cut()
 	a.stop()
@@ -136,9 +136,9 @@ func TestRenewBroken(t *testing.T) {
 		a.put(record.User, fmt.Sprint("u", i), record.Change{Value: []byte("1")})
 	}
 	a = a.reopen()
-	for i := range 1200 {
-		a.put(record.User, fmt.Sprint("v", i), record.Change{Value: []byte("2")})
-	}
+	a.putMany(record.User, 1200, func(i int) (string, record.Change) {
+		return fmt.Sprint("v", i), record.Change{Value: []byte("2")}
+	})
 	a.stop()
 	old := a.Source()
 

@@ -17,9 +17,9 @@ import (
 // own, and all that hold it say the same.
 func TestFollow(t *testing.T) {
 	a, b := start(t, Options{}), start(t, Options{})
-	for i := range 2500 {
-		a.put(record.User, fmt.Sprint("u", i), record.Change{Value: []byte(fmt.Sprint(i))})
-	}
+	a.putMany(record.User, 2500, func(i int) (string, record.Change) {
+		return fmt.Sprint("u", i), record.Change{Value: []byte(fmt.Sprint(i))}
+	})
 	a.put(record.User, "u7", record.Change{Delete: true})
 	a.put(record.Inventory, "h", record.Change{Member: "s1", Value: []byte("1")})
 	var told seen
@@ -120,9 +120,9 @@ func TestRelay(t *testing.T) {
 // telling it again, and says nothing to others.
 func TestResume(t *testing.T) {
 	a, b := start(t, Options{}), start(t, Options{})
-	for i := range 2500 {
-		a.put(record.User, fmt.Sprint("u", i), record.Change{Value: []byte("1")})
-	}
+	a.putMany(record.User, 2500, func(i int) (string, record.Change) {
+		return fmt.Sprint("u", i), record.Change{Value: []byte("1")}
+	})
 	stream := wire(t, a, a.Source(), 0)
 	err := b.Follow(t.Context(), a.Source(), "s1", bytes.NewReader(stream[:len(stream)*3/4]), nil)
 	require.ErrorContains(t, err, "unexpected EOF")

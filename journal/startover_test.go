@@ -18,17 +18,17 @@ func away(t *testing.T) (wall *wallClock, a, b, c *running) {
 	wall = newWallClock()
 	clock := func() Options { return Options{Clock: record.NewClock(wall.time)} }
 	a, b, c = start(t, clock()), start(t, clock()), start(t, clock())
-	for i := range 1200 {
-		a.put(record.Inventory, fmt.Sprint("h", i), record.Change{Member: "s", Value: []byte("1")})
-	}
+	a.putMany(record.Inventory, 1200, func(i int) (string, record.Change) {
+		return fmt.Sprint("h", i), record.Change{Member: "s", Value: []byte("1")}
+	})
 	b.follow(a, a.Source())
 	link := c.follow(a, a.Source())
 	b.reaches(a.Source(), 1200)
 	c.reaches(a.Source(), 1200)
 	link.cut()
-	for i := range 700 {
-		a.put(record.Inventory, fmt.Sprint("h", i), record.Change{Member: "s", Delete: true})
-	}
+	a.putMany(record.Inventory, 700, func(i int) (string, record.Change) {
+		return fmt.Sprint("h", i), record.Change{Member: "s", Delete: true}
+	})
 	b.reaches(a.Source(), 1900)
 	wall.advance(record.KeepTombstone + time.Minute)
 	require.Equal(t, 700, a.sweep())
@@ -127,13 +127,13 @@ func TestDroppedWhileRead(t *testing.T) {
 	wall := newWallClock()
 	a := start(t, Options{Clock: record.NewClock(wall.time)})
 	b := start(t, Options{Clock: record.NewClock(wall.time)})
-	for i := range 3000 {
-		a.put(record.Inventory, fmt.Sprint("h", i), record.Change{Member: "s", Value: []byte("1")})
-	}
+	a.putMany(record.Inventory, 3000, func(i int) (string, record.Change) {
+		return fmt.Sprint("h", i), record.Change{Member: "s", Value: []byte("1")}
+	})
 	require.ErrorContains(t, b.Follow(t.Context(), a.Source(), "a", bytes.NewReader(wire(t, a, a.Source(), 0)), nil), "EOF")
-	for i := range 2000 {
-		a.put(record.Inventory, fmt.Sprint("h", i), record.Change{Member: "s", Delete: true})
-	}
+	a.putMany(record.Inventory, 2000, func(i int) (string, record.Change) {
+		return fmt.Sprint("h", i), record.Change{Member: "s", Delete: true}
+	})
 	wall.advance(record.KeepTombstone + time.Minute)
 	var stream []byte
 	swept := false
