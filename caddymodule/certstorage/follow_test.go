@@ -392,3 +392,17 @@ func TestCopyCannotBeWritten(t *testing.T) {
 	m.Fail(record.ErrUnavailable)
 	require.Error(t, k.Store(t.Context(), "b", []byte("1")), "nobody has it")
 }
+
+// TestUnfinishedCopiesGo: what a killed process left may be a part of a key.
+func TestUnfinishedCopiesGo(t *testing.T) {
+	dir := t.TempDir()
+	old, now := filepath.Join(dir, ".new-1"), filepath.Join(dir, ".new-2")
+	for _, path := range []string{old, now} {
+		require.NoError(t, os.WriteFile(path, []byte("half a key"), 0o600))
+	}
+	long := time.Now().Add(-2 * unfinishedAfter)
+	require.NoError(t, os.Chtimes(old, long, long))
+	require.NoError(t, keeperIn(dir).local.persist())
+	require.NoFileExists(t, old)
+	require.FileExists(t, now, "a command may be writing it")
+}

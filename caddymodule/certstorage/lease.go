@@ -97,8 +97,9 @@ func (l *locks) tryLease(ctx context.Context, e record.Engine, name string) (rel
 
 // write writes the lease anew, to run from now on.
 func (l *lease) write(ctx context.Context, e record.Engine, key string, cond record.Condition) (record.Ack, error) {
-	l.Until = time.Now().Add(leaseLife).UnixMilli()
-	text, err := json.Marshal(l)
+	longer := *l
+	longer.Until = time.Now().Add(leaseLife).UnixMilli()
+	text, err := json.Marshal(longer)
 	if err != nil {
 		return record.Ack{}, err
 	}
@@ -106,6 +107,7 @@ func (l *lease) write(ctx context.Context, e record.Engine, key string, cond rec
 	if err != nil {
 		return ack, fmt.Errorf("writing a lease: %w", err)
 	}
+	*l = longer
 	return ack, nil
 }
 
@@ -138,7 +140,28 @@ func (l *lease) stands(ctx context.Context, e record.Engine, key string, ack rec
 	return true, nil
 }
 
-// renew keeps the lease running until ctx ends.
+// lost tells whether the lease ended before it was renewed, as it does where a
+// machine stood still or was cut off, and another's runs now. Then it is not
+// taken up again: the other would not learn of it, and who comes next would
+// wait for both.
+func (l *lease) lost(ctx context.Context, e record.Engine, key string) bool {
+	now := time.Now().UnixMilli()
+	if now <= l.Until {
+		return false
+	}
+	versions, err := e.Get(ctx, record.Certificate, key)
+	if err != nil {
+		return false
+	}
+	for _, other := range running(versions, now) {
+		if other.Holder != l.Holder {
+			return true
+		}
+	}
+	return false
+}
+
+// renew keeps the lease running until ctx ends, or it is another's.
 func (l *lease) renew(ctx context.Context, e record.Engine, key string, log *zap.Logger) {
 	tick := time.NewTicker(leaseRenew)
 	defer tick.Stop()
@@ -147,6 +170,10 @@ func (l *lease) renew(ctx context.Context, e record.Engine, key string, log *zap
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if l.lost(ctx, e, key) {
+			log.Error("a lock was lost: its lease could not be renewed in time, and another has it now", zap.String("lock", l.Lock))
+			return
 		}
 		if _, err := l.write(ctx, e, key, record.Condition{}); err != nil && ctx.Err() == nil {
 			log.Warn("a lock's lease could not be renewed", zap.String("lock", l.Lock), zap.Error(err))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -202,6 +203,7 @@ func (l *local) persist() error {
 	if l.memory == nil {
 		return nil
 	}
+	l.sweep()
 	memory := l.memory
 	l.memory = nil
 	for key, e := range memory {
@@ -212,6 +214,33 @@ func (l *local) persist() error {
 		delete(memory, key)
 	}
 	return nil
+}
+
+// unfinished is the name of a file that is being written, and an hour is more
+// than that takes.
+const (
+	unfinished      = ".new-*"
+	unfinishedAfter = time.Hour
+)
+
+// sweep removes what a process that was killed while it wrote has left behind:
+// it may be a part of a private key. A file that a command writes at this moment
+// stays.
+func (l *local) sweep() {
+	files, _ := os.ReadDir(l.dir) // not there yet, or told of by who reads the copies
+	for _, f := range files {
+		if ours, _ := filepath.Match(unfinished, f.Name()); !ours {
+			continue
+		}
+		info, err := f.Info()
+		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < unfinishedAfter {
+			continue
+		}
+		path := filepath.Join(l.dir, f.Name())
+		if err := os.Remove(path); err != nil {
+			l.log.Warn("removing an unfinished local copy of a certificate", zap.String("file", path), zap.Error(err))
+		}
+	}
 }
 
 func readEntry(path string) (entry, error) {
@@ -235,7 +264,7 @@ func replaceFile(path string, text []byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), unfinished) // mode 0600
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,40 @@ func TestLeaseIsRenewed(t *testing.T) {
 	})
 }
 
+// TestLeaseIsLost: who could not renew it in time does not take it up again where
+// another has it by then.
+func TestLeaseIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wait sync.WaitGroup
+		defer wait.Wait()
+		one, two := recordtest.NewMemoryOf("one", nil), recordtest.NewMemoryOf("two", nil)
+		core, logs := observer.New(zap.ErrorLevel)
+		a, b := NewKeeper(t.TempDir(), zap.New(core)), keeperIn(t.TempDir())
+		defer a.Attach(node{one, two, time.Millisecond, &wait}, always)()
+		defer b.Attach(node{two, one, time.Millisecond, &wait}, always)()
+		synctest.Wait()
+		require.NoError(t, a.Lock(t.Context(), "x"))
+		one.Fail(record.ErrUnavailable)
+		time.Sleep(leaseLife + leaseRenew)
+		ok, err := b.TryLock(t.Context(), "x")
+		require.NoError(t, err)
+		require.True(t, ok)
+		one.Fail(nil)
+		time.Sleep(2 * leaseRenew)
+		versions, err := two.Get(t.Context(), record.Certificate, leaseKey("x"))
+		require.NoError(t, err)
+		all := running(versions, time.Now().UnixMilli())
+		require.Len(t, all, 1)
+		require.Equal(t, b.locks.holder, all["two"].Holder)
+		require.Equal(t, 1, logs.Len(), "it is told")
+		require.NoError(t, a.Unlock(t.Context(), "x"))
+		ok, err = a.TryLock(t.Context(), "x")
+		require.NoError(t, err)
+		require.False(t, ok)
+		require.NoError(t, b.Unlock(t.Context(), "x"))
+	})
+}
+
 // TestLeaseOfTheDead: who was killed holds a lock until its lease ends, for
 // others; the same node takes its own back when it starts again.
 func TestLeaseOfTheDead(t *testing.T) {
