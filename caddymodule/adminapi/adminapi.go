@@ -49,6 +49,8 @@ type call struct {
 	w   http.ResponseWriter
 	r   *http.Request
 	log *zap.Logger
+
+	stream *lineStream // nil: the answer is no stream
 }
 
 // verbs are what a route does, by method.
@@ -69,6 +71,10 @@ func (a *api) Routes() []caddy.AdminRoute {
 		"/oose/scan":              {http.MethodPost: (*call).scan},
 		"/oose/verify":            {http.MethodPost: (*call).verify},
 		"/oose/adopt":             {http.MethodPost: (*call).adopt},
+		"/oose/block":             {http.MethodPost: (*call).block},
+		"/oose/unblock":           {http.MethodPost: (*call).unblock},
+		"/oose/blocks":            {http.MethodGet: (*call).blocks},
+		"/oose/audit":             {http.MethodGet: (*call).auditLog},
 		"/oose/export":            {http.MethodGet: (*call).export},
 		"/oose/import":            {http.MethodPost: (*call).importRecords},
 		"/oose/users":             {http.MethodGet: (*call).users},

@@ -246,9 +246,11 @@ func (c *call) purchaseRemove() error {
 	if err != nil {
 		return handlers.Faultf(handlers.InvalidToken, "That is not a token: it has 20 letters and digits")
 	}
+	entry := handlers.AuditPurchase(c.r.Context(), c.book, token)
 	if err := c.book.Revoke(c.r.Context(), token); err != nil {
 		return purchaseFault(err)
 	}
+	c.audited(entry)
 	return handlers.WriteJSON(c.w, c.r, http.StatusOK, RemoveAnswer{Token: string(token), Count: 1, Success: "Purchase removed"})
 }
 

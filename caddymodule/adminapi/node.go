@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ooseio/oose/account"
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/upload"
@@ -29,6 +30,7 @@ type parts struct {
 	uploader *upload.Uploader
 	volumes  []*inventory.Volume
 	counters *handlers.Counters
+	audit    *audit.Log // nil: nothing is written down
 	report   func() any // what GET /oose/status answers
 
 	// connections are those with other nodes, and a conflict over the name.
@@ -81,7 +83,7 @@ func partsOf(app App) (*parts, error) {
 	}
 	return &parts{
 		engine: n.Engine(), patience: awayFor, book: n.Book, index: n.Index, accounts: n.Users, registry: n.Registry,
-		uploader: n.Uploader(), volumes: n.Volumes(), counters: n.Counters,
+		uploader: n.Uploader(), volumes: n.Volumes(), counters: n.Counters, audit: n.Audit,
 		report: func() any { return reportOf(app, n) }, connections: n.Connections,
 		hash: hash, copies: cfg.Content.Copies, maxSize: int64(cfg.Content.MaxSize),
 		life: cfg.Purchase.Life.Std(), url: n.URL(),

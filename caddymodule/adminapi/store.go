@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/inventory"
@@ -109,6 +110,7 @@ func (c *call) adopt() error {
 		if err := v.Adopt(c.r.Context()); err != nil {
 			return nil, volumeFault(v, err)
 		}
+		c.audited(audit.Entry{Action: audit.StoreAdopt, Store: v.Name(), StoreID: v.ID()})
 		return AdoptAnswer{v.Name(), v.Status()}, nil
 	})
 }

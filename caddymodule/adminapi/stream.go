@@ -26,6 +26,8 @@ type lineStream struct {
 	begun bool
 	last  time.Time
 	err   error // of writing
+
+	warned string // what was warned of last
 }
 
 // progress tells how far a store is, not more often than progressEvery.
@@ -37,6 +39,16 @@ func (s *lineStream) progress(store string) func(inventory.ScanProgress) {
 			s.last = now
 			s.write(StreamLine{Progress: &ProgressLine{Store: store, ScanProgress: p}})
 		}
+	}
+}
+
+// warn tells of something that does not stop the work, each time the same once.
+func (s *lineStream) warn(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.warned != text {
+		s.warned = text
+		s.write(StreamLine{Warning: text})
 	}
 }
 
@@ -60,6 +72,7 @@ func (s *lineStream) write(line StreamLine) {
 // streamed runs work and answers with what it returns.
 func (c *call) streamed(work func(*lineStream) (any, error)) error {
 	s := &lineStream{w: c.w}
+	c.stream = s
 	result, err := work(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/journal"
 	"github.com/ooseio/oose/record"
@@ -42,6 +43,7 @@ func (c *call) export() error {
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
+	c.audited(audit.Entry{Action: audit.RecordsExport})
 	sent := &sentWriter{w: c.w}
 	buf := bufio.NewWriterSize(sent, 256<<10)
 	w, err := export.NewWriter(buf, export.Header{Source: c.source(), Time: time.Now().UnixMilli()})
@@ -129,10 +131,17 @@ func (c *call) importRecords() error {
 	if errors.Is(err, export.ErrTruncated) && from != nil && c.r.URL.Query().Has("incomplete") {
 		answer.Incomplete, err = true, nil
 	}
+	entry := audit.Entry{Action: audit.RecordsImport, Count: int64(answer.Taken), Detail: fmt.Sprintf("%d records were read", answer.Records)}
 	if err != nil {
 		c.drain()
-		return importFault(answer.Imported, err)
+		fault := importFault(answer.Imported, err)
+		if answer.Taken > 0 { // and stays
+			entry.Error = handlers.AsFault(fault).Message
+			c.audited(entry)
+		}
+		return fault
 	}
+	c.audited(entry)
 	c.log.Info("records were imported", zap.Any("result", answer))
 	return handlers.WriteJSON(c.w, c.r, http.StatusOK, answer)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/ooseio/oose/account"
+	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/handlers"
 )
 
@@ -40,6 +41,7 @@ func (c *call) userSet() error {
 	if err := handlers.ReadJSON(c.w, c.r, &ask); err != nil {
 		return err
 	}
+	action := audit.UserChange
 	_, err := c.accounts.Find(c.r.Context(), name)
 	if err != nil && !errors.Is(err, account.ErrUnknownUser) {
 		return userFault(name, err)
@@ -50,9 +52,13 @@ func (c *call) userSet() error {
 	if err != nil && c.r.Header.Get("If-Match") == "*" {
 		return userFault(name, err)
 	}
+	if err != nil {
+		action = audit.UserAdd
+	}
 	if err := c.accounts.Set(c.r.Context(), name, ask.Password); err != nil {
 		return userFault(name, err)
 	}
+	c.audited(audit.Entry{Action: action, User: name})
 	return handlers.WriteJSON(c.w, c.r, http.StatusOK, UserAnswer{Name: name})
 }
 
@@ -62,6 +68,7 @@ func (c *call) userRemove() error {
 	if err := c.accounts.Remove(c.r.Context(), name); err != nil {
 		return userFault(name, err)
 	}
+	c.audited(audit.Entry{Action: audit.UserRemove, User: name})
 	return handlers.WriteJSON(c.w, c.r, http.StatusOK, UserAnswer{Name: name})
 }
 

@@ -99,6 +99,7 @@ type AdoptAnswer struct {
 // set; a result or an error is the last line.
 type StreamLine struct {
 	Progress *ProgressLine   `json:"progress,omitempty"`
+	Warning  string          `json:"warning,omitempty"` // something went wrong that stops nothing
 	Result   json.RawMessage `json:"result,omitempty"`
 	Error    string          `json:"error,omitempty"`
 }
@@ -107,6 +108,31 @@ type StreamLine struct {
 type ProgressLine struct {
 	Store string `json:"store"`
 	inventory.ScanProgress
+}
+
+// BlockRequest names contents to block or unblock.
+type BlockRequest struct {
+	Hash   handlers.Strings `json:"hash"` // one or an array
+	Reason string           `json:"reason,omitempty"`
+	Hidden bool             `json:"hidden,omitempty"` // viewers are answered as if nobody held it
+}
+
+// BlockAnswer tells what was blocked or unblocked.
+type BlockAnswer struct {
+	Hashes    []string `json:"hashes"`
+	Unchanged []string `json:"unchanged,omitempty"` // were not blocked, as far as this node knows
+	Copies    int      `json:"copies"`              // nodes that know it already, this one included; with redis: its servers
+}
+
+// BlockLine is one content that is blocked.
+type BlockLine struct {
+	Hash string `json:"hash"`
+	inventory.Block
+}
+
+// BlocksAnswer lists what is blocked, in the order of the hashes.
+type BlocksAnswer struct {
+	Blocks []BlockLine `json:"blocks"`
 }
 
 // ImportAnswer tells what an import has come to.

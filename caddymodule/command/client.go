@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/ooseio/oose/caddymodule/adminapi"
+	"github.com/ooseio/oose/handlers"
 )
 
 // Errors of the commands on which their exit status depends.
@@ -38,6 +39,7 @@ type adminClient struct {
 	address string // as it was given, for messages
 	base    string // http://host:port
 	origin  string // for the Origin header, "" on a socket
+	warn    func(string)
 	http    *http.Client
 }
 
@@ -59,7 +61,7 @@ func newAdminClient(address string) (*adminClient, error) {
 	if parsed.PortRangeSize() > 1 {
 		return nil, fmt.Errorf("reading the admin address %q: it names several ports", address)
 	}
-	c := &adminClient{address: address}
+	c := &adminClient{address: address, warn: func(string) {}}
 	network, target := parsed.Network, parsed.JoinHostPort(0)
 	if parsed.IsUnixNetwork() {
 		// The rights of the socket's file may follow its path.
@@ -94,6 +96,9 @@ func (c *adminClient) do(r *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(r)
 	if err != nil {
 		return nil, c.explain(r.Context(), err)
+	}
+	if resp.Header.Get(handlers.AuditHeader) != "" {
+		c.warn("the node's audit log can't be written; what was done is in the node's log")
 	}
 	if resp.StatusCode < 400 {
 		return resp, nil
@@ -153,6 +158,16 @@ const maxLine = 4 << 20
 // stream asks for something that takes long: it hands every line of progress
 // to onProgress and reads the result, which is the last line, into result.
 func (c *adminClient) stream(ctx context.Context, path string, in any, onProgress func(adminapi.ProgressLine), result any) error {
+	return c.streamLines(ctx, path, in, func(line adminapi.StreamLine) {
+		if line.Progress != nil {
+			onProgress(*line.Progress)
+		}
+	}, result)
+}
+
+// streamLines is stream for every line that is neither the last nor a warning.
+// onLine may be nil.
+func (c *adminClient) streamLines(ctx context.Context, path string, in any, onLine func(adminapi.StreamLine), result any) error {
 	r, err := c.request(ctx, http.MethodPost, path, in)
 	if err != nil {
 		return err
@@ -174,8 +189,10 @@ func (c *adminClient) stream(ctx context.Context, path string, in any, onProgres
 			return &adminError{Status: http.StatusInternalServerError, Message: line.Error}
 		case line.Result != nil:
 			return json.Unmarshal(line.Result, result)
-		case line.Progress != nil:
-			onProgress(*line.Progress)
+		case line.Warning != "":
+			c.warn(line.Warning)
+		case onLine != nil:
+			onLine(line)
 		}
 	}
 	if err := lines.Err(); err != nil {

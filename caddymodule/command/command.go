@@ -44,6 +44,7 @@ func All() []caddycmd.Command {
 	return []caddycmd.Command{
 		putCommand(), getCommand(), purchaseCommand(), revokeCommand(),
 		statusCommand(), peersCommand(), inventoryCommand(), scanCommand(), verifyCommand(), adoptCommand(),
+		blockCommand(), unblockCommand(), auditCommand(),
 		userCommand(), exportCommand(), importCommand(),
 	}
 }
@@ -125,6 +126,7 @@ func prepare(cmd *cobra.Command, args cobra.PositionalArgs, setup func(*cobra.Co
 			in: cmd.InOrStdin(), out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(),
 			json: *asJSON, node: node, bar: newBar(cmd.ErrOrStderr()),
 		}
+		node.warn = func(text string) { fmt.Fprintf(sh.err, "Warning: %s\n", text) }
 		err = act(ctx, sh, args)
 		sh.bar.finish()
 		if err != nil && ctx.Err() != nil {

@@ -63,6 +63,9 @@ func printStatus(sh *shell, s *adminapi.StatusAnswer) error {
 	if s.Journal != nil && s.Journal.Failure != "" {
 		rows = append(rows, "FAILED\tthe journal takes no writes until a restart: "+s.Journal.Failure)
 	}
+	if s.Audit != nil {
+		rows = append(rows, fmt.Sprintf("FAILED\t%d %s for the audit log: %s", s.Audit.Waiting, plural(s.Audit.Waiting, "entry waits", "entries wait"), orNone(s.Audit.Error)))
+	}
 	for _, f := range s.Failed {
 		rows = append(rows, "FAILED\t"+f)
 	}
