@@ -115,7 +115,7 @@ func (s *Server) give(w http.ResponseWriter, r *http.Request, text string) error
 	if err != nil {
 		return err
 	}
-	info := serve.Info{Hash: h, Ext: content.UnknownExt, Size: c.Size, CacheControl: "no-store", Loosen: s.Loosen}
+	info := serve.Info{Hash: h, Ext: content.UnknownExt, Size: c.Size, CacheControl: "no-store", Loosen: s.Loosen, Failed: func(err error) { v.Failed(h, err) }}
 	f, err := v.Open(r.Context(), c)
 	if err != nil {
 		return err

@@ -294,6 +294,11 @@ func TestContinuesWithTheNextClone(t *testing.T) {
 	require.NoError(t, h.Serve(rec, r))
 	require.True(t, data == rec.body.String())
 	require.Equal(t, 1, w.metrics.failovers)
+	require.Eventually(t, func() bool {
+		p, err := w.index.Find(t.Context(), film)
+		require.NoError(t, err)
+		return len(p.Clones) == 1 && p.Clones[0].Store != first.ID()
+	}, time.Minute, 5*time.Millisecond, "what failed is looked at, and served no more")
 }
 
 // cutting is a ResponseWriter that calls cut at the first bytes of the body.

@@ -308,7 +308,9 @@ func (o *opener) failed(err error) {
 	if e := o.core.deps.Log.Check(zap.WarnLevel, "clone failed while it was sent"); e != nil {
 		e.Write(zap.String("store", o.last.Store), zap.Error(err))
 	}
-	if _, here := o.core.deps.Stores.Volume(o.last.Store); !here && o.core.deps.Elsewhere != nil {
+	if v, here := o.core.deps.Stores.Volume(o.last.Store); here {
+		v.Failed(o.last.Hash, err)
+	} else if o.core.deps.Elsewhere != nil {
 		o.core.deps.Elsewhere.Failed(o.last.Store, err)
 	}
 }

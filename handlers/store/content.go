@@ -84,6 +84,7 @@ func (h *Handler) download(w http.ResponseWriter, r *http.Request) (any, error) 
 	defer f.Close() //nolint:errcheck // it was only read
 	return nil, delivery.ServeContent(w, r, f, serve.Info{
 		Hash: hash, Ext: c.Ext, Size: c.Size, Loosen: h.Loosen,
+		Failed: func(err error) { h.Volume.Failed(hash, err) },
 		Refuse: func(w http.ResponseWriter, r *http.Request, f *handlers.Fault) error {
 			return handlers.WriteFault(w, r, f, h.set.Compat, true)
 		},

@@ -54,17 +54,34 @@ func (l local) Open(ctx context.Context, c inventory.Clone) (io.ReadCloser, erro
 		release()
 		return nil, err
 	}
-	return &localFile{File: f, release: release}, nil
+	return &localFile{file: f, volume: l.volume, clone: c, release: release}, nil
 }
 
+// localFile is a clone that is being read.
 type localFile struct {
-	*os.File
+	file    *os.File
+	volume  *inventory.Volume
+	clone   inventory.Clone
+	read    int64
 	release func()
+}
+
+// Read has the volume look at a clone that fails, or ends too early.
+func (f *localFile) Read(p []byte) (int, error) {
+	n, err := f.file.Read(p)
+	f.read += int64(n)
+	if err == io.EOF && f.read < f.clone.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && err != io.EOF {
+		f.volume.Failed(f.clone.Hash, err)
+	}
+	return n, err
 }
 
 func (f *localFile) Close() error {
 	defer f.release()
-	return f.File.Close()
+	return f.file.Close()
 }
 
 func (l local) Renew(ctx context.Context, h content.Hash) (inventory.Clone, bool, error) {
