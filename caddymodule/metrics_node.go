@@ -72,6 +72,9 @@ func (nodeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range journalMetrics {
 		ch <- m.desc
 	}
+	for _, m := range scrubMetrics {
+		ch <- m.desc
+	}
 }
 
 // activeApp returns the app of the configuration that is active now.
@@ -100,7 +103,9 @@ func (nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	defer release()
 	for _, v := range n.Volumes() {
-		collectStore(ch, v.Status())
+		s := v.Status()
+		collectStore(ch, s)
+		collectScrub(ch, s)
 	}
 	if j := n.Journal(); j != nil {
 		stats := j.Stats()

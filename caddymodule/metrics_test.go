@@ -86,6 +86,7 @@ func TestNodeFigures(t *testing.T) {
 		collectStore(ch, inventory.Status{Name: "om101", State: inventory.Online, Writable: true, Free: 5, Used: 3, Total: 10, Clones: 2,
 			LastScan: &inventory.ScanResult{Finished: 1500, Appeared: 4}})
 		collectStore(ch, inventory.Status{Name: "om102", State: inventory.Offline})
+		collectScrub(ch, inventory.Status{Name: "om101", Scrub: inventory.ScrubStatus{Verified: 8, Bad: 1, Bytes: 9000, Due: 6, Oldest: 2500, Slow: true}})
 		collectJournal(ch, &journal.Stats{Commits: 7, Records: map[record.Topic]int64{record.Purchase: 9}})
 		collectCounters(ch, map[string]int64{"stat.prism.content.upload": 3, "error.prism.content.upload": 1, "stat.store.content.bytesUploaded": 12})
 	}))
@@ -104,6 +105,12 @@ func TestNodeFigures(t *testing.T) {
 		"caddy_oose_store_up om102":                               0,
 		"caddy_oose_store_writable om101":                         1,
 		"caddy_oose_store_files om101":                            2,
+		"caddy_oose_scrub_checked_total om101":                    8,
+		"caddy_oose_scrub_corrupt_total om101":                    1,
+		"caddy_oose_scrub_read_bytes_total om101":                 9000,
+		"caddy_oose_scrub_due_files om101":                        6,
+		"caddy_oose_scrub_oldest_check_timestamp_seconds om101":   2.5,
+		"caddy_oose_scrub_too_slow om101":                         1,
 		"caddy_oose_journal_commits_total":                        7,
 		"caddy_oose_records purchase":                             9,
 	} {
@@ -111,6 +118,7 @@ func TestNodeFigures(t *testing.T) {
 		require.Equal(t, want, got[metric], metric)
 	}
 	require.NotContains(t, got, "caddy_oose_store_last_scan_timestamp_seconds om102")
+	require.NotContains(t, got, "caddy_oose_scrub_last_timestamp_seconds om101")
 }
 
 // gathered returns all counters and gauges by name and label values.

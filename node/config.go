@@ -247,11 +247,10 @@ type Repair struct {
 
 // Scrub tells how often every clone is read and verified.
 type Scrub struct {
-	// The time in which every clone is verified once; a verification that is
-	// asked for is skipped where the last one is younger. Default: 180d.
+	// The time in which every clone is read and verified once; a verification
+	// that is asked for is skipped where the last one is younger. Default: 180d.
 	Every Duration `json:"every,omitempty"`
 
-	// Bytes per second that scrubbing may read. Default: 20MB. Not yet in
-	// effect.
+	// Bytes per second that scrubbing may read of each store. Default: 20MB.
 	Bandwidth Size `json:"bandwidth,omitempty"`
 }

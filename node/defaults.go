@@ -71,6 +71,5 @@ func (c *Config) Pending() []string {
 	}
 	note(c.Heartbeat != Heartbeat{}, "heartbeat")
 	note(c.Repair != Repair{}, "repair")
-	note(c.Scrub.Bandwidth != 0, "scrub bandwidth")
 	return names
 }

@@ -78,7 +78,7 @@ func (vs *volumes) config(s Store, c Config) inventory.VolumeConfig {
 	return inventory.VolumeConfig{
 		Name: s.Name, Root: s.Root,
 		Reserve: int64(s.Reserve), Mount: s.Mount,
-		ScanEvery: c.Scan.Every.Std(), ScanWorkers: c.Scan.Workers, VerifyEvery: c.Scrub.Every.Std(),
+		ScanEvery: c.Scan.Every.Std(), ScanWorkers: c.Scan.Workers, VerifyEvery: c.Scrub.Every.Std(), ScrubRate: int64(c.Scrub.Bandwidth),
 		KnownID: vs.node.knownStore(s.Name),
 		Claim:   func(id string) error { return vs.claim(s, id) },
 		Source:  vs.node.engine.Source, Owner: vs.node.owner, Rewritten: vs.node.wrote,

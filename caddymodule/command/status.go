@@ -95,6 +95,9 @@ func storeRows(stores []inventory.Status) []string {
 		if st.Scanning {
 			state += ", scanning"
 		}
+		if st.Scrub.Running {
+			state += ", scrubbing"
+		}
 		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", st.Name, state, yesNo(st.Writable),
 			humanCount(st.Clones), humanSize(st.Used), humanSize(st.Free), humanSize(st.Total), st.Root))
 	}
