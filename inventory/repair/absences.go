@@ -37,6 +37,7 @@ type Verdict struct {
 // nothing yet: a store that is away when it is first seen is away since then.
 type Absences struct {
 	since map[string]time.Time // by id: of those that are away
+	back  map[string]time.Time // by id: when they came back
 	lost  map[string]bool      // stays so until the store is back
 }
 
@@ -51,7 +52,8 @@ func (a *Absences) GiveUp(ids ...string) {
 }
 
 // Judge tells how stores stand that look like this at a time; the times given
-// must not go back.
+// must not go back. One that was away has Store.Back for Limits.After: what comes
+// back may go again.
 //
 // Stores become lost only while not too many are away, counted whether for long
 // or not: a switch that fails takes many away within seconds, and copying all
@@ -77,7 +79,12 @@ func (a *Absences) Judge(now time.Time, sights []Sight, l Limits) Verdict {
 				v.Held++
 			}
 		}
-		stores = append(stores, Store{Target: s.Target, Standing: a.standing(s), Room: s.Room})
+		back, was := a.back[s.ID]
+		if was && now.Sub(back) >= l.After {
+			delete(a.back, s.ID)
+			was = false
+		}
+		stores = append(stores, Store{Target: s.Target, Standing: a.standing(s), Room: s.Room, Back: was && s.Up})
 	}
 	v.Cluster = NewCluster(stores)
 	return v
@@ -86,18 +93,21 @@ func (a *Absences) Judge(now time.Time, sights []Sight, l Limits) Verdict {
 // look takes note of who is away.
 func (a *Absences) look(now time.Time, sights []Sight) {
 	if a.since == nil {
-		a.since, a.lost = map[string]time.Time{}, map[string]bool{}
+		a.since, a.lost, a.back = map[string]time.Time{}, map[string]bool{}, map[string]time.Time{}
 	}
 	known := make(map[string]bool, len(sights))
 	for _, s := range sights {
 		known[s.ID] = true
-		if s.Up {
+		_, away := a.since[s.ID]
+		if s.Up && away {
+			a.back[s.ID] = now
 			delete(a.since, s.ID)
 			delete(a.lost, s.ID)
-		} else if _, away := a.since[s.ID]; !away {
+		} else if !s.Up && !away {
 			a.since[s.ID] = now
 		}
 	}
+	maps.DeleteFunc(a.back, func(id string, _ time.Time) bool { return !known[id] })
 	maps.DeleteFunc(a.since, func(id string, _ time.Time) bool { return !known[id] })
 	maps.DeleteFunc(a.lost, func(id string, _ bool) bool { return !known[id] })
 }

@@ -119,6 +119,20 @@ func TestAbsences(t *testing.T) {
 	}
 }
 
+func TestBackForAWhile(t *testing.T) {
+	var a Absences
+	begin, limits := time.Now(), Limits{After: time.Minute, MaxShare: 0.3}
+	back := func(at time.Duration, sights string) bool {
+		s, _ := a.Judge(begin.Add(at), sightsOf(sights), limits).Cluster.Store("a")
+		return s.Back
+	}
+	require.False(t, back(0, "a/n1 b/n2"), "one that was never away is not back")
+	require.False(t, back(time.Second, "a/n1! b/n2"))
+	require.True(t, back(2*time.Second, "a/n1 b/n2"))
+	require.True(t, back(61*time.Second, "a/n1 b/n2"))
+	require.False(t, back(62*time.Second, "a/n1 b/n2"))
+}
+
 // TestAbsencesOfALargeCluster shows where the share ends: a rack of 30 out of
 // 100 is repaired, one of 31 is not.
 func TestAbsencesOfALargeCluster(t *testing.T) {

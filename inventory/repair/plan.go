@@ -45,7 +45,7 @@ func Of(c *Cluster, k Content) Plan {
 	for _, s := range keep {
 		p.Keep = append(p.Keep, s.ID)
 	}
-	if p.Good < wanted {
+	if p.Good < wanted || slices.ContainsFunc(good, func(s Store) bool { return s.Back }) {
 		return p
 	}
 	for _, s := range append(rest, surplus...) {
@@ -97,13 +97,15 @@ func targets(c *Cluster, k Content, good []Store) []string {
 }
 
 // spread parts clones that count into those to be kept, on different nodes and
-// in different groups as far as there are, and those that are too many.
+// in different groups as far as there are, and those that are too many. Who has
+// promised to stay stays.
 func spread(k Content, good []Store, wanted int) (keep, surplus []Store) {
 	left := slices.Clone(good)
 	nodes, groups := map[string]int{}, map[string]int{}
 	for len(left) > 0 {
 		best := slices.MinFunc(left, func(a, b Store) int {
 			return cmp.Or(
+				compareBool(!slices.Contains(k.Bound, a.ID), !slices.Contains(k.Bound, b.ID)),
 				cmp.Compare(nodes[a.Node], nodes[b.Node]),
 				cmp.Compare(groups[a.Group], groups[b.Group]),
 				cmp.Compare(rank(k.Hash, b.ID), rank(k.Hash, a.ID)),

@@ -104,6 +104,21 @@ func TestOf(t *testing.T) {
 	}
 }
 
+func TestWhoPromisedStays(t *testing.T) {
+	c := clusterOf(t, "a n1 g1 good", "b n1 g1 good", "c n2 g2 good")
+	for i := range 50 {
+		k := Content{Hash: hashNo(t, i), Size: 1, Wanted: 2, Holders: []string{"a", "b", "c"}, Bound: []string{"a", "b"}}
+		require.Equal(t, []string{"c"}, Of(c, k).Drops)
+	}
+}
+
+func TestNothingIsDroppedForWhoIsJustBack(t *testing.T) {
+	c := clusterOf(t, "a n1 g1 good", "b n2 g1 good", "c n3 g2 good")
+	c.stores[1].Back = true
+	require.Empty(t, Of(c, Content{Hash: hashNo(t, 1), Size: 1, Wanted: 2, Holders: []string{"a", "b", "c"}}).Drops)
+	require.Len(t, Of(c, Content{Hash: hashNo(t, 1), Size: 1, Wanted: 1, Holders: []string{"a", "c"}}).Drops, 1)
+}
+
 func TestRoomIsAskedFor(t *testing.T) {
 	c := clusterOf(t, "a n1 g1 good", "b n2 g2 good")
 	p := Of(c, Content{Hash: hashNo(t, 1), Size: 1001, Wanted: 2, Holders: []string{"a"}})

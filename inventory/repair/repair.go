@@ -40,6 +40,7 @@ type Store struct {
 	inventory.Target
 	Standing Standing
 	Room     bool // it takes new clones
+	Back     bool // it was away a while ago: nothing is dropped yet because of what it holds
 }
 
 // Cluster is all stores that a node knows. It is not changed any more.
@@ -77,4 +78,5 @@ type Content struct {
 	Size    int64    // bytes
 	Wanted  int      // clones that there are to be, at least 1
 	Holders []string // the ids of the stores that hold it
+	Bound   []string // those of them that have promised to keep it: they can't drop it now
 }
