@@ -153,6 +153,9 @@ func (n *Node) wrote(_ context.Context, id, source string) error {
 // all of it is written.
 func (n *Node) owner(store string) (source string, complete bool) {
 	p, ok := n.Registry.Lookup(store)
+	if !ok && n.forgotten.has(store) {
+		return "", true
+	}
 	return p.Source, ok && p.Complete
 }
 
@@ -160,10 +163,17 @@ func (n *Node) owner(store string) (source string, complete bool) {
 func (n *Node) followOwners() {
 	known := make(map[string]string)
 	n.Registry.OnChange(func() {
-		changed := false
+		changed, there := false, make(map[string]bool)
 		for _, p := range n.Registry.Peers() {
+			there[p.ID] = true
 			if p.Complete && known[p.ID] != p.Source {
 				known[p.ID] = p.Source
+				changed = true
+			}
+		}
+		for id := range known {
+			if !there[id] { // it may be forgotten
+				delete(known, id)
 				changed = true
 			}
 		}

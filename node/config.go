@@ -57,7 +57,7 @@ type Config struct {
 	// How stores are compared with what is recorded about them.
 	Scan Scan `json:"scan,omitzero"`
 
-	// How lost clones are made again. Not yet in effect.
+	// How lost clones are made again.
 	Repair Repair `json:"repair,omitzero"`
 
 	// How often every clone is read and verified.

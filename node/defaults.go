@@ -70,6 +70,5 @@ func (c *Config) Pending() []string {
 		}
 	}
 	note(c.Heartbeat != Heartbeat{}, "heartbeat")
-	note(c.Repair != Repair{}, "repair")
 	return names
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/ooseio/oose/audit"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/delivery"
+	"github.com/ooseio/oose/handlers/repair"
 	"github.com/ooseio/oose/handlers/upload"
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/inventory"
@@ -51,14 +52,16 @@ type Node struct {
 	Counters *handlers.Counters
 	Audit    *audit.Log
 
-	engine   engine
-	journal  *journal.Journal // nil with the engine redis
-	redis    *redisdb.Engine  // nil with the engine badger
-	others   *others          // nil where it is alone
-	claims   claims
-	uploader *upload.Uploader
-	misses   *delivery.Limiter
-	volumes  volumes
+	engine    engine
+	journal   *journal.Journal // nil with the engine redis
+	redis     *redisdb.Engine  // nil with the engine badger
+	others    *others          // nil where it is alone
+	claims    claims
+	forgotten forgotten
+	uploader  *upload.Uploader
+	repair    *repair.Agent
+	misses    *delivery.Limiter
+	volumes   volumes
 
 	parts        parts
 	stopEngine   func()
@@ -137,6 +140,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.openClones()
+	n.openRepair()
 	return nil
 }
 
@@ -150,7 +154,7 @@ func (n *Node) openDomains(ctx context.Context, minter *purchase.Minter) error {
 	n.Users = account.NewUsers(asking, n.clock, n.cfg.Users, n.log.Named("prism"))
 	n.Sessions = account.NewSessions(asking, n.Users, n.sessionLife, n.clock, sessionKeys(n.cfg.Session.Keys))
 	n.Registry = heartbeat.NewRegistry(j, n.log.Named("heartbeat"))
-	n.closeDomains = []func(){n.Registry.Close, n.Sessions.Close, n.Users.Close, n.Book.Close, n.Index.Close}
+	n.closeDomains = []func(){n.followForgotten(), n.Registry.Close, n.Sessions.Close, n.Users.Close, n.Book.Close, n.Index.Close}
 	n.uploader = upload.New(n.Index, n.uploadStores, n.log.Named("prism"))
 	n.misses = delivery.NewLimiter(missesAMinute, nil)
 	n.Index.SetOwners(n.owner)

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/heartbeat"
+	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/peer"
 	"github.com/ooseio/oose/record"
 )
@@ -98,11 +99,14 @@ func (n *Node) registerStore(ctx context.Context, s StoreSpec, v *openVolume) {
 	if !n.mayRegister(ctx, v, id) {
 		return
 	}
+	if !n.recall(ctx, id, v.Readable()) {
+		return
+	}
 	status, stays := v.Status(), !n.left.Load()
 	n.keep(ctx, heartbeat.Peer{
 		ID: id, Name: peer.Name{Prism: s.Prism, Store: s.Name}, Kind: peer.Store,
 		Address: s.Address, Free: status.Free, Total: status.Total,
-		Online: stays && v.Readable(), Room: stays && v.Writable(),
+		Online: stays && v.Readable(), Room: stays && v.Writable(), Suspect: status.State == inventory.Suspect,
 		Claimed: n.claims.at(id), Complete: n.claims.complete(id, n.engine.Source()),
 	})
 	v.bringIn(n.Registry, id)

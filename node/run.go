@@ -48,6 +48,8 @@ func (n *Node) start() {
 		n.spawn("registry", n.Registry.Run),
 		n.spawn("registration", n.runRegistration),
 		n.spawn("audit log", n.Audit.Run),
+		n.spawn("forgotten stores", n.runForgotten),
+		n.spawn("repair", n.repair.Run),
 	}
 }
 

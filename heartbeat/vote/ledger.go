@@ -10,7 +10,7 @@ import (
 // Vote is one node's word that another does not answer.
 type Vote struct {
 	About   string `json:"about"`             // the id of the node
-	Started int64  `json:"started,omitempty"` // milliseconds since 1970: the run of it that the voter knew; 0: none
+	Started int64  `json:"started,omitempty"` // milliseconds since 1970: the run of it that the voter knows; 0: none, and the vote is about every run
 }
 
 // Ballot is all that one node has to say about others at one time. It replaces
@@ -149,7 +149,7 @@ func (l *Ledger) Votes(run func(id string) int64) map[string][]string {
 			continue
 		}
 		for _, v := range e.Votes {
-			if v.About != voter && v.Started >= run(v.About) {
+			if v.About != voter && (v.Started == 0 || v.Started >= run(v.About)) {
 				votes[v.About] = append(votes[v.About], voter)
 			}
 		}

@@ -85,7 +85,8 @@ func TestLedgerKeepsTheNewest(t *testing.T) {
 func TestLedgerVotesAboutFormerRuns(t *testing.T) {
 	l := vote.NewLedger(life)
 	l.Take(vote.Ballot{Voter: "a", Started: 1, Seq: 1, Votes: []vote.Vote{{About: "x", Started: 100}}}, "a", start)
-	for run, want := range map[int64][]string{0: {"a"}, 100: {"a"}, 101: nil} {
+	l.Take(ballot("b", 1, 1, "x"), "b", start) // who knows no run of it at all
+	for run, want := range map[int64][]string{0: {"a", "b"}, 100: {"a", "b"}, 101: {"b"}} {
 		require.Equal(t, want, l.Votes(func(string) int64 { return run })["x"])
 	}
 }
