@@ -115,7 +115,7 @@ func (b *batch) add(r *request) (result, error) {
 	case r.due != nil:
 		return b.sweep(r.due)
 	case r.gone != nil:
-		return b.forget(r.gone)
+		return b.forget(r.gone, r.former)
 	case r.changes == nil:
 		return b.receive(r)
 	}

@@ -50,6 +50,7 @@ type cluster struct {
 	links   []*faulty
 	tapes   []tape
 	truth   map[string][]record.Record // by record key: all that was written and acknowledged, in order
+	gone    map[string]uint64          // by record key: up to here it may be dropped, as of a former owner
 	swept   bool                       // things expired
 	renewed bool                       // a member went on as a new source
 	calm    bool                       // all comes to rest between two steps
@@ -71,7 +72,7 @@ type tape struct {
 }
 
 func newCluster(rt *rapid.T, t *testing.T, base string, nodes int) *cluster {
-	c := &cluster{rt: rt, t: t, base: base, truth: make(map[string][]record.Record)}
+	c := &cluster{rt: rt, t: t, base: base, truth: make(map[string][]record.Record), gone: make(map[string]uint64)}
 	for i := range nodes {
 		m := &member{name: fmt.Sprint("n", i), wall: newWallClock()}
 		c.members = append(c.members, m)

@@ -22,7 +22,7 @@ type bubbled struct{ testing.TB }
 // TestCluster does at random what may happen to nodes that follow one another:
 // changes, streams that begin and break off anywhere, relays, old streams
 // played again, crashes, lost disks, databases restored from old copies,
-// clocks that jump, tombstones that are dropped. However it went: a claim is
+// clocks that jump, tombstones that are dropped, and what former owners wrote. However it went: a claim is
 // never above what is known, nothing revoked works again, and when all reach
 // one another they have all that one of them had, and say the same.
 func TestCluster(t *testing.T) {
@@ -53,6 +53,7 @@ func TestCluster(t *testing.T) {
 				"import":  c.ask,
 				"clock":   c.jump,
 				"time":    c.advance,
+				"drop":    c.drop,
 				"heal":    c.converge,
 				"":        func(*rapid.T) { c.check() },
 			})
@@ -177,6 +178,34 @@ func (c *cluster) ask(rt *rapid.T) {
 	require.NoError(rt, to.Import(context.Background(), from.get(topic, key)))
 }
 
+// drop has a member drop what a former owner wrote; sooner or later all do.
+func (c *cluster) drop(rt *rapid.T) {
+	m := c.pick(rt, "member")
+	if m.restored != nil {
+		return
+	}
+	for _, r := range m.walk() {
+		key := string(recordKey(&r))
+		if r.Topic == record.Inventory && (c.gone[key] >= r.Revision || rapid.IntRange(0, 4).Draw(rt, "former") == 0) {
+			c.gone[key] = max(c.gone[key], r.Revision)
+			_, err := m.Drop(context.Background(), []record.Record{r})
+			require.NoError(rt, err)
+		}
+	}
+}
+
+// dropAll has all drop what one may have dropped.
+func (c *cluster) dropAll() {
+	for _, m := range c.members {
+		for _, r := range m.walk() {
+			if r.Revision <= c.gone[string(recordKey(&r))] {
+				_, err := m.Drop(context.Background(), []record.Record{r})
+				require.NoError(c.rt, err)
+			}
+		}
+	}
+}
+
 // jump sets one member's clock.
 func (c *cluster) jump(rt *rapid.T) {
 	m := c.pick(rt, "member")
@@ -200,6 +229,7 @@ func (c *cluster) converge(rt *rapid.T) {
 	c.meet()
 	kept := c.survivors()
 	c.heal()
+	c.dropAll()
 	first := c.members[0]
 	for _, m := range c.members {
 		for topic, digest := range first.Digests() {
@@ -279,7 +309,7 @@ func (c *cluster) survivors() map[string]record.Record {
 // mustStay tells whether a version that somebody had must still be there: it
 // was not removed, did not expire, and nobody knows of a later one.
 func (c *cluster) mustStay(r record.Record) bool {
-	if r.Deleted || r.Expires > 0 && c.swept {
+	if r.Deleted || r.Expires > 0 && c.swept || r.Revision <= c.gone[string(recordKey(&r))] {
 		return false
 	}
 	for _, m := range c.members {
@@ -337,11 +367,12 @@ func (c *cluster) checkClaim(m *member, s SourceState, all []record.Record, has 
 	}
 	// While starting over, what was removed goes before the claim moves.
 	removed := slices.ContainsFunc(all, func(r record.Record) bool { return r.Deleted && r.Revision >= latest.Revision })
-	gone := removed && record.Tombstones(latest.Topic) || latest.Expires > 0 && c.swept
+	dropped := c.gone[string(recordKey(&latest))] >= latest.Revision
+	gone := removed && record.Tombstones(latest.Topic) || latest.Expires > 0 && c.swept || dropped
 	if !gone {
 		c.failf("%s claims %d of %s and lacks %s/%s at %d\n%s", m.name, s.Claim, s.Source[:4], latest.Topic, latest.Key, latest.Revision, describe(m, latest.Topic))
 	}
-	if latest.Deleted && has.Revision > 0 {
+	if (latest.Deleted || dropped) && has.Revision > 0 {
 		c.failf("%s has %s/%s at %d, which was removed at %d\n%s", m.name, latest.Topic, latest.Key, has.Revision, latest.Revision, describe(m, latest.Topic))
 	}
 }

@@ -38,9 +38,10 @@ type request struct {
 	pass     *pass // through all that a source wrote, while catching up; else nil
 	mark     *mark
 
-	due   []hint
-	gone  []revised
-	renew bool // goes alone
+	due    []hint
+	gone   []revised
+	former bool // what is gone was of former owners, see Drop
+	renew  bool // goes alone
 
 	progress atomic.Uint32 // waiting, then taken or abandoned
 	done     chan result   // takes one

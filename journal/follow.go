@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -202,12 +201,8 @@ func (f *follower) drop(ctx context.Context, claim uint64) error {
 	reader := &toldReader{deltas: f.pass.told.deltas}
 	for start := sourcePrefix(f.source); start != nil; {
 		gone, next, err := f.j.untold(f.source, reader, start, claim)
-		for len(gone) > 0 && err == nil {
-			res := f.j.submit(ctx, f.j.background, &request{gone: gone})
-			if err = res.err; err == nil && res.handled == 0 {
-				err = errors.New("nothing of it fits into a batch")
-			}
-			gone = gone[res.handled:]
+		if err == nil {
+			_, err = f.j.forget(ctx, gone, false)
 		}
 		if err != nil {
 			return fmt.Errorf("dropping what is gone: %w", err)

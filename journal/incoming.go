@@ -162,8 +162,10 @@ type revised struct {
 }
 
 // forget drops versions that are no longer alive, unless they were replaced
-// meanwhile. What did not fit into the batch is left for the next.
-func (b *batch) forget(gone []revised) (result, error) {
+// meanwhile. What did not fit into the batch is left for the next. Those of
+// former owners are not told of by anybody's mark: that they went is remembered
+// as with tombstones.
+func (b *batch) forget(gone []revised, former bool) (result, error) {
 	var res result
 	for _, v := range gone {
 		if b.full() {
@@ -181,6 +183,12 @@ func (b *batch) forget(gone []revised) (result, error) {
 		i, found := g.find(id.Member, id.Source)
 		if !found || g.versions[i].Revision != v.revision {
 			continue
+		}
+		if s := b.state(id.Source); former {
+			if s.catching(v.revision) {
+				continue
+			}
+			b.dropped(id.Source, v.revision)
 		}
 		if err := b.drop(g, i); err != nil {
 			return result{}, err

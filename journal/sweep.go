@@ -165,15 +165,23 @@ func (b *batch) bury(g *group, id *record.Record, now int64) error {
 	for same[at].Source != r.Source {
 		at++
 	}
-	s := b.state(r.Source)
-	// Above the claim an older version may still come from one who lags, and
-	// nothing would be here to tell that it is older.
-	catching := s.claim != 0 && r.Revision > s.claim
-	if catching || !record.Droppable(r.Topic, same, at, now) {
+	if b.state(r.Source).catching(r.Revision) || !record.Droppable(r.Topic, same, at, now) {
 		again := max(record.TombstoneUntil(r), now+record.KeepTombstone.Milliseconds())
 		return b.file(hint{again, recordKey(&r)})
 	}
-	s.dropped = max(s.dropped, r.Revision)
-	b.sources[r.Source] = s
+	b.dropped(r.Source, r.Revision)
 	return b.drop(g, i)
+}
+
+// catching tells whether a version must stay because its source is not known
+// up to there: above the claim an older one may still come from who lags, and
+// nothing would be here to tell that it is older.
+func (s state) catching(revision uint64) bool { return s.claim != 0 && revision > s.claim }
+
+// dropped remembers that who knows less of a source than this revision has to
+// start over: what hid, or replaced, an older version is not here any more.
+func (b *batch) dropped(source string, revision uint64) {
+	s := b.state(source)
+	s.dropped = max(s.dropped, revision)
+	b.sources[source] = s
 }

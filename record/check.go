@@ -104,6 +104,15 @@ func CheckRecord(r Record) error {
 	return nil
 }
 
+// CheckDrop tells whether engines drop a version: it is one of the inventory.
+// What other topics remember keeps things from coming back. Its error is ErrInvalid.
+func CheckDrop(r Record) error {
+	if r.Topic != Inventory {
+		return fmt.Errorf("%w: records of %.40q are not dropped", ErrInvalid, string(r.Topic))
+	}
+	return CheckRecord(r)
+}
+
 // maxTime leaves room above every foreign stamp for what must be later than it.
 const maxTime = Time(1) << 63
 

@@ -185,6 +185,18 @@ type Importer interface {
 	Import(ctx context.Context, records []Record) error
 }
 
+// Dropper takes records of the inventory away that no longer say anything,
+// whoever wrote them: those of a store's former owners.
+type Dropper interface {
+	// Drop lets versions go that are still there with the revisions given, and
+	// returns how many went. No tombstone takes their place: each node, or all
+	// that share a store of records, drops for itself, and some that another one
+	// still catches up with may stay, or come back from it, and are to be dropped
+	// later. That they are gone is durable, and every watcher has had them as
+	// tombstones, when it returns. Errors: ErrInvalid, ErrUnavailable.
+	Drop(ctx context.Context, records []Record) (int, error)
+}
+
 // Confirmer tells whether what was written is kept elsewhere too.
 type Confirmer interface {
 	// Confirm waits until the write is durable at another node, or at a replica

@@ -51,6 +51,7 @@ type opKind uint8
 const (
 	updateOp opKind = iota
 	putOp
+	goneOp
 	refreshOp
 )
 
@@ -76,7 +77,7 @@ type op struct {
 
 	// What came of it.
 	ack    record.Ack
-	change position // of a put or refresh: how far its stream was then
+	change position // of a put, drop or refresh: how far its stream was then
 	fail   error
 }
 
@@ -267,7 +268,7 @@ func (c *committer) settle(o *op) {
 	switch o.kind {
 	case updateOp:
 		c.settleUpdate(o)
-	case putOp:
+	case putOp, goneOp:
 		c.settlePut(o)
 	case refreshOp:
 		c.settleRefresh(o)
@@ -334,7 +335,7 @@ func (c *committer) settlePut(o *op) {
 	case code(o.reply) == replyDone, code(o.reply) == replyNot:
 		c.e.cache.Invalidate(groupKey(o.topic, o.key))
 		o.change = parsePosition(text(o.reply, 1))
-		if o.put.Source == c.e.source {
+		if o.kind == putOp && o.put.Source == c.e.source {
 			c.raise(o.put.Revision)
 		}
 	case code(o.reply) == replyUnreadable:

@@ -43,6 +43,8 @@ func (e *Engine) Import(ctx context.Context, records []record.Record) error {
 // maxRevision is the last one that a script counts exactly.
 const maxRevision = 1<<53 - 1
 
+// importSome has some ops done that keep or drop what others wrote, and returns
+// when all watchers know.
 func (e *Engine) importSome(ctx context.Context, within time.Duration, ops []*op) error {
 	for _, o := range ops {
 		if e.states[o.tag].away.Load() {

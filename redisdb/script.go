@@ -20,13 +20,14 @@ func newScript(parts ...string) script {
 
 // scripts are what the engine runs.
 type scripts struct {
-	update, put, read, join, drop, expired, tidy script
+	update, put, gone, read, join, drop, expired, tidy script
 }
 
 func newScripts() scripts {
 	return scripts{
 		update:  newScript(luaVersions, luaKeep, luaUpdate),
 		put:     newScript(luaVersions, luaKeep, luaPut),
+		gone:    newScript(luaGone),
 		read:    newScript(luaRead),
 		join:    newScript(luaJoin),
 		drop:    newScript(luaDrop),

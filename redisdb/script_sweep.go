@@ -49,6 +49,30 @@ if ARGV[4] == '-' then redis.call('ZREM', KEYS[4], name) else redis.call('ZADD',
 return dropped
 `
 
+// luaGone takes one version away, if it is still the one that was meant. What is
+// due of its key is tidied up when it is. It answers as luaPut does.
+//
+// KEYS: records, changes, keys, the member's set. ARGV: topic, key, length of
+// the stream, field, what the fields of its member begin with, revision.
+const luaGone = `
+local raw = redis.call('HGET', KEYS[1], ARGV[4])
+local revision = raw and string.match(raw, '^1 %d+%-%d+ (%d+) ')
+if not revision or tonumber(revision) ~= tonumber(ARGV[6]) then
+	local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+	return {0, last[1] and last[1][1] or ''}
+end
+local id = redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*',
+	't', ARGV[1], 'k', ARGV[2], '-' .. ARGV[4], string.match(raw, '^[^\n]*\n'))
+redis.call('HDEL', KEYS[1], ARGV[4])
+local others = false
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+	others = others or string.sub(field, 1, #ARGV[5]) == ARGV[5]
+end
+if not others then redis.call('ZREM', KEYS[4], ARGV[2]) end
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[3], ARGV[2]) end
+return {1, id}
+`
+
 // luaTidy takes a key out of an index where it has no records. KEYS: records, index.
 const luaTidy = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end

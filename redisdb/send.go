@@ -152,6 +152,10 @@ func (e *Engine) arguments(o *op) (script, []any) {
 	if o.kind == refreshOp {
 		return e.scripts.read, []any{2, at, l.changes(tag)}
 	}
+	if o.kind == goneOp {
+		return e.scripts.gone, []any{4, at, l.changes(tag), l.keys(tag, o.topic), l.member(tag, o.put.Member),
+			string(o.topic), o.key, streamLength, fieldOf(o.put.Member, o.put.Source), fieldOf(o.put.Member, ""), o.put.Revision}
+	}
 	members := make([]string, 0, len(o.changes)+1)
 	for i := range o.changes {
 		if o.changes[i].Member != "" {

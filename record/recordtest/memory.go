@@ -32,6 +32,7 @@ type watcher struct{ f func([]record.Record) }
 var (
 	_ record.Engine   = (*Memory)(nil)
 	_ record.Importer = (*Memory)(nil)
+	_ record.Dropper  = (*Memory)(nil)
 )
 
 // NewMemory returns an empty engine over a clock, a new one where it is nil.
@@ -174,6 +175,41 @@ func (m *Memory) Import(ctx context.Context, records []record.Record) error {
 	}
 	m.Inject(records...)
 	return nil
+}
+
+// Drop is record.Dropper's.
+func (m *Memory) Drop(ctx context.Context, records []record.Record) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	for _, r := range records {
+		if err := record.CheckDrop(r); err != nil {
+			return 0, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failure != nil {
+		return 0, m.failure
+	}
+	n := 0
+	for _, r := range records {
+		versions := slices.Clone(m.keys[r.Topic][r.Key])
+		i := slices.IndexFunc(versions, func(v record.Record) bool {
+			return v.Member == r.Member && v.Source == r.Source && v.Revision == r.Revision
+		})
+		if i < 0 {
+			continue
+		}
+		gone := versions[i]
+		if m.keys[r.Topic][r.Key] = slices.Delete(versions, i, i+1); len(versions) == 1 {
+			delete(m.keys[r.Topic], r.Key)
+		}
+		gone.Deleted, gone.Value = true, nil
+		m.tell(r.Topic, []record.Record{gone})
+		n++
+	}
+	return n, nil
 }
 
 // Inject puts versions that other sources wrote, as following them would. One

@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) record.Engine) {
 		"Sources":     testSources,
 		"LaterTime":   testLaterTime,
 		"OldVersion":  testOldVersion,
+		"Drop":        testDrop,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
