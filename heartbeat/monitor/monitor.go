@@ -112,9 +112,20 @@ func New(opts Options) *Monitor {
 	}
 }
 
-// gather is for how long what changes is collected before it is acted upon:
-// votes of several nodes often come together.
-const gather = 10 * time.Millisecond
+// For how long what changes is collected before it is acted upon: votes of
+// several nodes often come together, the more so the more nodes there are.
+const (
+	gatherMin  = 10 * time.Millisecond
+	gatherEach = 250 * time.Microsecond // for each node
+	gatherMax  = 250 * time.Millisecond
+)
+
+// gather is for how long this cluster's changes are collected.
+func (m *Monitor) gather() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return min(max(gatherMin, time.Duration(len(m.others))*gatherEach), gatherMax)
+}
 
 // Run probes until ctx ends, and waits for all that it started. It begins at
 // once, which has the others look at this node anew.
@@ -126,7 +137,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	defer m.begin(false)
 	round := time.NewTimer(0)
 	defer round.Stop()
-	collected := time.NewTimer(gather)
+	collected := time.NewTimer(gatherMin)
 	defer collected.Stop()
 	collecting := true
 	for {
@@ -138,7 +149,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 		case <-m.news:
 			if !collecting {
 				collecting = true
-				collected.Reset(gather)
+				collected.Reset(m.gather())
 			}
 		case <-collected.C:
 			collecting = false
