@@ -19,6 +19,7 @@ import (
 type engine interface {
 	record.Engine
 	record.Importer
+	record.Dropper
 	record.Confirmer
 	Source() string
 	Run(ctx context.Context) error

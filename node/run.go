@@ -49,6 +49,7 @@ func (n *Node) start() {
 		n.spawn("registration", n.runRegistration),
 		n.spawn("audit log", n.Audit.Run),
 		n.spawn("forgotten stores", n.runForgotten),
+		n.spawn("former owners", n.runFormer),
 		n.spawn("repair", n.repair.Run),
 	}
 }
