@@ -85,7 +85,7 @@ func peerState(p heartbeat.Peer, available bool) string {
 
 // clockText tells how another node's clock differs from ours.
 func clockText(c swarm.Connection) string {
-	if c.RoundTrip == 0 {
+	if !c.ClockKnown {
 		return "-"
 	}
 	text := c.ClockOffset.Round(time.Millisecond).String()

@@ -27,29 +27,30 @@ const (
 	idleTimeout  = 25 * time.Second // a stream's frames come every 10 s
 )
 
-// hello asks another node who it is. The offset is its clock minus ours.
-func (s *Swarm) hello(ctx context.Context, address string, mine hello) (peer hello, offset time.Duration, err error) {
+// hello asks another node who it is.
+func (s *Swarm) hello(ctx context.Context, address string, mine hello) (peer hello, clock reading, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	sent, began := s.opts.Now(), time.Now()
+	showed := s.measure()
 	resp, err := s.call(ctx, http.MethodPost, address+helloPath, mine)
 	if err != nil {
-		return hello{}, 0, err
+		return hello{}, reading{}, err
 	}
 	defer closeBody(resp)
 	peer, err = parseHello(resp.Body)
-	middle := sent.Add(time.Since(began) / 2)
-	return peer, time.UnixMilli(peer.Time).Sub(middle), err
+	return peer, showed(peer.Time), err
 }
 
 // catalogue asks another node what it has.
-func (s *Swarm) catalogue(ctx context.Context, address string) (catalogue, offer, error) {
+func (s *Swarm) catalogue(ctx context.Context, address string) (catalogue, offer, reading, error) {
+	showed := s.measure()
 	resp, err := s.call(ctx, http.MethodGet, address+journalPath, nil)
 	if err != nil {
-		return catalogue{}, offer{}, err
+		return catalogue{}, offer{}, reading{}, err
 	}
 	defer closeBody(resp)
-	return parseCatalogue(resp.Body)
+	c, o, err := parseCatalogue(resp.Body)
+	return c, o, showed(c.Time), err
 }
 
 // sendAcks tells another node what was synced here.

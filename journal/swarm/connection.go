@@ -46,7 +46,8 @@ type Connection struct {
 
 	Sources     []string      `json:"sources,omitempty"`     // those that go over this connection
 	Lag         uint64        `json:"lag"`                   // revisions that the receiving end lacks of them, as last told
-	RoundTrip   time.Duration `json:"roundTrip,omitempty"`   // of the last hello, in nanoseconds
+	RoundTrip   time.Duration `json:"roundTrip,omitempty"`   // of the last hello or catalogue, in nanoseconds
+	ClockKnown  bool          `json:"clockKnown,omitempty"`  // its clock was measured lately
 	ClockOffset time.Duration `json:"clockOffset,omitempty"` // its clock minus ours, in nanoseconds
 	ClockOff    bool          `json:"clockOff,omitempty"`    // it is more than 5 s off the median of the others
 }
@@ -70,7 +71,10 @@ func (s *Swarm) outward(l *link, claims map[string]uint64) Connection {
 	c := Connection{
 		Direction: Out, Address: l.address, Node: l.peer.ID, Name: l.peer.Name, Version: l.peer.Version, Source: l.peer.Source,
 		State: l.state, Since: l.since, Leaving: l.leaving, LastContact: l.contact, LastError: l.err, ErrorAt: l.errAt,
-		RoundTrip: l.roundTrip, ClockOffset: l.offset, ClockOff: l.clockOff,
+		RoundTrip: l.roundTrip,
+	}
+	if l.clockKnown() {
+		c.ClockKnown, c.ClockOffset, c.ClockOff = true, l.clock.offset, l.clockOff
 	}
 	if l.state != Active {
 		c.Retry = l.retry

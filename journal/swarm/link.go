@@ -50,10 +50,9 @@ type link struct {
 	errAt   time.Time
 	retry   time.Time
 
-	session   *session // while it is connected
-	measured  bool     // roundTrip and offset are known
-	roundTrip time.Duration
-	offset    time.Duration
+	session   *session      // while it is connected
+	roundTrip time.Duration // of the last hello or catalogue
+	clock     reading
 	clockOff  bool
 }
 

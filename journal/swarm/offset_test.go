@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -29,6 +30,52 @@ func TestClockTwoHoursOff(t *testing.T) {
 		require.Equal(t, 1, c.logs.FilterMessageSnippet("a node's clock differs").Len())
 		require.Zero(t, c.logs.FilterMessageSnippet("this node's clock differs").Len())
 		require.Zero(t, a.logs.FilterMessageSnippet("this node's clock differs").Len())
+	})
+}
+
+// TestClockOfASlowStart: what took long tells nothing of a clock, and what goes
+// quickly does so soon.
+func TestClockOfASlowStart(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slow := map[string]time.Duration{helloPath: 1900 * time.Millisecond, journalPath: 350 * time.Millisecond}
+		b := w.node("b", nil)
+		w.host("b", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			w.mu.Lock()
+			d := slow[r.URL.Path]
+			w.mu.Unlock()
+			<-time.After(d)
+			b.ServeHTTP(rw, r)
+		}))
+		a := w.node("a", nil, "b")
+		w.node("c", nil, "a")
+		pause(20 * time.Second)
+		require.Equal(t, Active, a.to("b").State)
+		require.False(t, a.to("b").ClockKnown)
+		require.True(t, a.to("c").ClockKnown)
+		require.Empty(t, a.offsets, "two known clocks are no median of three")
+		w.mu.Lock()
+		slow[journalPath] = 200 * time.Millisecond
+		w.mu.Unlock()
+		pause(3 * time.Second)
+		require.True(t, a.to("b").ClockKnown)
+		require.InDelta(t, 100*time.Millisecond, a.to("b").ClockOffset, float64(2*time.Millisecond), "at most half of the round trip")
+		w.mu.Lock()
+		slow[journalPath] = 20 * time.Millisecond
+		w.mu.Unlock()
+		pause(3 * time.Second)
+		require.InDelta(t, 10*time.Millisecond, a.to("b").ClockOffset, float64(2*time.Millisecond))
+		w.mu.Lock()
+		slow[journalPath] = 200 * time.Millisecond
+		w.mu.Unlock()
+		pause(30 * time.Second)
+		require.InDelta(t, 10*time.Millisecond, a.to("b").ClockOffset, float64(2*time.Millisecond), "the shortest counts")
+		pause(time.Minute)
+		require.InDelta(t, 100*time.Millisecond, a.to("b").ClockOffset, float64(2*time.Millisecond), "for a minute")
+		w.mu.Lock()
+		slow[journalPath] = time.Second
+		w.mu.Unlock()
+		pause(measureLost)
+		require.False(t, a.to("b").ClockKnown)
 	})
 }
 

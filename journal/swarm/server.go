@@ -241,6 +241,7 @@ func (s *Swarm) answerCatalogue(w http.ResponseWriter, _ *http.Request) {
 	// The source first: what it wrote is then never above what is read next.
 	c := catalogue{Node: self.ID, Started: self.Started, Source: s.j.Source()}
 	c.Sources = s.j.Catalogue()
+	c.Time = s.opts.Now().UnixMilli()
 	reply(w, http.StatusOK, c)
 }
 

@@ -65,9 +65,8 @@ func (s *Swarm) visit(ctx context.Context, l *link) error {
 
 // greet says hello, and takes what the answer tells.
 func (s *Swarm) greet(ctx context.Context, l *link) (hello, error) {
-	began := time.Now()
 	mine := s.introduce()
-	peer, offset, err := s.hello(ctx, l.address, mine)
+	peer, clock, err := s.hello(ctx, l.address, mine)
 	if err != nil {
 		var no *refusal
 		if errors.As(err, &no) {
@@ -88,10 +87,11 @@ func (s *Swarm) greet(ctx context.Context, l *link) (hello, error) {
 	}
 	s.mu.Lock()
 	s.changed = s.changed || l.contact.IsZero() || l.peer.ID != peer.ID || l.peer.Name != peer.Name
-	l.contact, l.peer, l.leaving = time.Now(), peer, false
-	if l.roundTrip = time.Since(began); l.roundTrip < maxMeasured {
-		l.measured, l.offset = true, offset
+	if l.peer.ID != peer.ID {
+		l.clock = reading{} // it is another machine's
 	}
+	l.contact, l.peer, l.leaving = time.Now(), peer, false
+	l.read(clock)
 	delete(s.conflicts, l.address)
 	s.learn(peer, mine.Address)
 	s.nudge()
@@ -202,17 +202,19 @@ func (s *Swarm) repeat(ses *session, peer hello) {
 func (s *Swarm) readCatalogue(ctx context.Context, ses *session, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c, o, err := s.catalogue(ctx, ses.link.address)
+	c, o, clock, err := s.catalogue(ctx, ses.link.address)
 	if err != nil {
 		return fmt.Errorf("reading its catalogue: %w", err)
 	}
 	if c.Node != ses.peer.ID || c.Started != ses.peer.Started {
 		return fmt.Errorf("%w: another node, or another run of it, answers there now", errDropped)
 	}
-	if err := s.takeOffer(ctx, ses, o); err != nil {
-		return err
+	if c.Time > 0 {
+		s.mu.Lock()
+		ses.link.read(clock)
+		s.mu.Unlock()
 	}
-	return nil
+	return s.takeOffer(ctx, ses, o)
 }
 
 // takeOffer keeps a catalogue. Where the node knows more of our own source

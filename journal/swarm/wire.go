@@ -44,7 +44,8 @@ func (h hello) same(other hello) bool { return h.ID == other.ID && h.Started == 
 type catalogue struct {
 	Node    string                `json:"node"`
 	Started int64                 `json:"started"`
-	Source  string                `json:"source"` // the node's own
+	Source  string                `json:"source"`         // the node's own
+	Time    int64                 `json:"time,omitempty"` // its clock, milliseconds since 1970
 	Sources []journal.SourceState `json:"sources"`
 }
 
