@@ -176,6 +176,9 @@ func (n *Node) enthrone(a *Attachment) {
 		if swarms {
 			n.stopDomains = append(n.stopDomains, n.spawn("swarm", n.others.swarm.Run))
 		}
+		if n.others != nil {
+			n.stopDomains = append(n.stopDomains, n.spawn("heartbeat", n.others.pulse.monitor.Run))
+		}
 	})
 }
 

@@ -51,7 +51,8 @@ type Config struct {
 	// The sessions of users.
 	Session Session `json:"session,omitzero"`
 
-	// How nodes notice that another does not answer. Not yet in effect.
+	// How nodes notice that another does not answer. All nodes are to have the
+	// same.
 	Heartbeat Heartbeat `json:"heartbeat,omitzero"`
 
 	// How stores are compared with what is recorded about them.
@@ -201,7 +202,8 @@ type Session struct {
 
 // Heartbeat tells how nodes notice that another does not answer.
 type Heartbeat struct {
-	// Whether no node is probed. Default: false.
+	// Whether no node is probed, so that failing requests alone tell who is there.
+	// Default: false.
 	Off bool `json:"off,omitempty"`
 
 	// The time from one probe of a node to the next. Default: 1s.
@@ -213,10 +215,11 @@ type Heartbeat struct {
 	// How many probes in a row must fail for a down vote. Default: 3.
 	Retries int `json:"retries,omitempty"`
 
-	// How long a vote counts after it was last heard. Default: 60s.
+	// How long a vote counts after the node that cast it last said so; while it
+	// holds that is four times in this time. Default: 60s.
 	VoteLife Duration `json:"vote_life,omitempty"`
 
-	// How long after the start probing begins. Default: 5s.
+	// For how long after its start a node casts no votes. Default: 5s.
 	StartDelay Duration `json:"start_delay,omitempty"`
 }
 

@@ -62,13 +62,4 @@ func or[T comparable](setting *T, value T) {
 
 // Pending names the settings that are set and have no effect yet. It must be
 // asked before SetDefaults.
-func (c *Config) Pending() []string {
-	var names []string
-	note := func(set bool, name string) {
-		if set {
-			names = append(names, name)
-		}
-	}
-	note(c.Heartbeat != Heartbeat{}, "heartbeat")
-	return names
-}
+func (c *Config) Pending() []string { return nil }

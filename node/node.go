@@ -140,6 +140,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.openClones()
+	n.openHealth()
 	n.openRepair()
 	return nil
 }

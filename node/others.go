@@ -29,6 +29,7 @@ type others struct {
 	source  *clones.Source
 	asker   *ask.Asker   // nil with the engine redis: what is not there, nobody has
 	swarm   *swarm.Swarm // the same
+	pulse   *pulse
 
 	// away tells whether the node with this id is not reached by the connections
 	// that nodes keep to one another either; without such, all are.
@@ -54,6 +55,7 @@ func (n *Node) openOthers() error {
 		client:  cluster.NewClient(cluster.Options{Node: n.id.ID, Keys: keys, TLS: config, Log: log}),
 		handler: cluster.NewHandler(cluster.Deps{Keys: keys, Self: func() string { return n.id.ID }, Log: log}),
 		away:    func(string) bool { return true },
+		pulse:   newPulse(cluster.Options{Node: n.id.ID, Keys: keys, TLS: config}),
 	}
 	n.others = o
 	if n.journal != nil {
@@ -237,6 +239,7 @@ func (n *Node) closeOthers(ctx context.Context) []error {
 		errs = append(errs, o.clones.Close(ctx), o.server.Close(ctx))
 	}
 	o.client.Close()
+	o.pulse.client.Close()
 	return errs
 }
 

@@ -251,6 +251,9 @@ func (k checker) session(c *Config) error {
 	return nil
 }
 
+// minProbe is the least time between probes, and for each of them.
+const minProbe = 50 * time.Millisecond
+
 func (k checker) timing(c *Config) error {
 	for _, n := range []struct {
 		setting    string
@@ -266,6 +269,14 @@ func (k checker) timing(c *Config) error {
 	}
 	if e := c.Scan.Every.Std(); e < 0 || e > 0 && e < time.Second {
 		return fmt.Errorf("scan.every: %s is less than a second, write it like 1h", e)
+	}
+	for _, d := range []struct {
+		setting string
+		value   time.Duration
+	}{{"heartbeat.interval", c.Heartbeat.Interval.Std()}, {"heartbeat.timeout", c.Heartbeat.Timeout.Std()}} {
+		if d.value != 0 && d.value < minProbe {
+			return fmt.Errorf("%s: %s is less than %s, write it like 1s", d.setting, d.value, minProbe)
+		}
 	}
 	if c.Heartbeat.Off {
 		h := c.Heartbeat
