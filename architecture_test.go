@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"handlers":                 {"inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "audit", "content", "peer"},
 	"handlers/...":             {"handlers", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
 	"handlers/clones/...":      {"handlers", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "heartbeat/...", "record/...", "content", "peer"},
+	"handlers/clonetool/...":   {"handlers", "handlers/repair/...", "inventory/...", "record/...", "content", "peer"},
 	"handlers/delivery/...":    {"handlers", "handlers/delivery/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
 	"handlers/handlertest/...": {"handlers/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
 	"handlers/prism/...":       {"handlers", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "audit", "content", "peer"},

@@ -10,6 +10,7 @@
 //	POST /cluster/repair/drop    {hash, store}               → {}: the store has dropped its own clone
 //	POST /cluster/repair/doing   {hash}                      → {doing}: whether this node is about to copy it
 //	POST /cluster/repair/now     {stores}                    → {}: an operator gives these stores up
+//	POST /cluster/repair/verify  {hash, store, force}        → {verification}: a clone was read and compared
 //
 // An answer that takes time is a stream of JSON lines that tell how far it is:
 // who waits notices within seconds that the other one is gone. Nothing is kept

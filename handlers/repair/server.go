@@ -21,6 +21,9 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	what := strings.TrimPrefix(r.URL.Path, Prefix)
 	run, ok := map[string]func(context.Context, content.Hash, question, *atomic.Int64) (result, error){
 		"promise": a.servePromise, "copy": a.serveCopy, "drop": a.serveDrop, "doing": a.serveDoing, "now": a.serveNow,
+		"verify": func(ctx context.Context, h content.Hash, q question, _ *atomic.Int64) (result, error) {
+			return a.serveVerify(ctx, h, q)
+		},
 	}[what]
 	switch {
 	case !ok:

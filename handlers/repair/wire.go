@@ -37,6 +37,7 @@ type (
 		Kept   record.Time `json:"kept,omitempty"`
 		Fresh  int64       `json:"fresh,omitempty"` // milliseconds
 		Stores []string    `json:"stores,omitempty"`
+		Force  bool        `json:"force,omitempty"`
 	}
 	// line is a sign of life, or the last word: a result, or why there is none.
 	line struct {
@@ -49,6 +50,8 @@ type (
 		Clone   inventory.Clone `json:"clone,omitzero"`
 		Records []record.Record `json:"records,omitempty"`
 		Doing   bool            `json:"doing,omitempty"`
+
+		Verification *inventory.Verification `json:"verification,omitempty"`
 	}
 )
 
