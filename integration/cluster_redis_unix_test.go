@@ -358,9 +358,10 @@ func TestClusterRedisTrouble(t *testing.T) {
 		a = c.Prism1.Login()
 		b = a.use(c.Prism2)
 		both(func(a *API) { require.Equal(t, http.StatusOK, send(a)) })
-		c.Store1.MustRun("scan", "store1") // what the disks hold is recorded anew
-		c.Store3.MustRun("scan", "store3")
 		works()
-		both(func(a *API) { require.Equal(t, http.StatusOK, get(a, a.Purchase(hash, "bin", nil).Token)) })
+		both(func(a *API) {
+			token := a.Purchase(hash, "bin", nil).Token
+			eventually(t, func() bool { return get(a, token) == http.StatusOK }, "what the disks hold is recorded anew")
+		})
 	})
 }

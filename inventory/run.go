@@ -2,11 +2,14 @@ package inventory
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ooseio/oose/record"
 )
 
 // retryScan is how long after a scan that failed the next one begins, where
@@ -158,4 +161,15 @@ func sign(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// heedLoss has the disk scanned where the engine can't tell what became of the
+// records: Redis was flushed, or has forgotten what it had not written. Until
+// then this store may hold what no record says.
+func (v *Volume) heedLoss(records []record.Record) {
+	if !slices.ContainsFunc(records, func(r record.Record) bool { return r.Key == "" }) {
+		return
+	}
+	v.scans.begin()
+	v.scans.want()
 }

@@ -271,6 +271,17 @@ func TestRunScansAgainAndAgain(t *testing.T) {
 	b.eventually("found", func() bool { _, ok := b.holds(c.Hash); return ok })
 }
 
+// What the engine has lost is found on the disk at once, and until then nobody
+// may say that the store does not hold it.
+func TestLostRecordsAreFoundOnTheDisk(t *testing.T) {
+	b := openBench(t, func(c *VolumeConfig) { c.ScanEvery = time.Hour })
+	c := b.put([]byte("abc"), "mp4")
+	b.run()
+	b.eventually("scanned", func() bool { return b.Status().Scanned })
+	b.engine.Lose(record.Inventory)
+	b.eventually("found", func() bool { _, ok := b.holds(c.Hash); return ok && b.Status().Scanned })
+}
+
 // TestScanRepairsAnyMess makes a random mess of files and records, and holds
 // the scan to leave a store in which both agree, and nothing sound was lost.
 func TestScanRepairsAnyMess(t *testing.T) {

@@ -162,7 +162,8 @@ func OpenVolume(cfg VolumeConfig, e record.Engine, clock *record.Clock, log *zap
 	v.condition.reserve = cfg.Reserve
 	v.condition.offline = "not opened yet"
 	v.condition.notify = v.tell
-	v.stopWatch = e.Watch(record.Removal, v.removals.addRecords)
+	removals, clones := e.Watch(record.Removal, v.removals.addRecords), e.Watch(record.Inventory, v.heedLoss)
+	v.stopWatch = func() { removals(); clones() }
 	if err := v.attach(context.Background(), false); err != nil {
 		v.log.Warn("store is offline", zap.Error(err))
 	}

@@ -225,6 +225,15 @@ func (m *Memory) Inject(records ...record.Record) {
 	}
 }
 
+// Lose forgets all records of a topic, as a server does that is flushed, and
+// says that anything of it may have changed.
+func (m *Memory) Lose(topic record.Topic) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, topic)
+	m.tell(topic, []record.Record{{Topic: topic}})
+}
+
 // Expire drops what is not kept any longer at now.
 func (m *Memory) Expire(now time.Time) {
 	m.mu.Lock()
