@@ -140,6 +140,7 @@ func (b *Book) read(ctx context.Context, key string) (*Purchase, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	p.until = record.LatestExpiry(versions)
 	return p, true, nil
 }
 
@@ -203,12 +204,18 @@ func (b *Book) update(ctx context.Context, t Token, patch Patch) (*Purchase, err
 	if err != nil {
 		return nil, err
 	}
+	// A shorter life must be known for as long as a longer one may be somewhere:
+	// the version carries the latest expiry known, its value its own.
+	until := int64(0)
+	if old.until != 0 {
+		until = max(old.until, p.Expires)
+	}
 	ack, err := b.engine.Update(ctx, record.Purchase, string(t), record.IfUnchanged(old.version),
-		record.Change{Value: value, Expires: p.Expires})
+		record.Change{Value: value, Expires: until})
 	if err != nil {
 		return nil, fmt.Errorf("changing purchase %s: %w", t.Short(), err)
 	}
-	p.version = ack.Time
+	p.version, p.until = ack.Time, until
 	return p, nil
 }
 

@@ -158,6 +158,46 @@ func TestUpdate(t *testing.T) {
 	require.ErrorIs(t, err, purchase.ErrUnknown)
 }
 
+// A life that was made shorter does not come back with who was cut off
+// meanwhile: the change is kept for as long as what it changed.
+func TestShortenedLifeIsKept(t *testing.T) {
+	w := &wall{time.UnixMilli(1_795_000_000_000)}
+	book, e := newBook(t, record.NewClock(w.now))
+	s := spec()
+	s.Life = 30 * 24 * time.Hour
+	made, _, err := book.Make(t.Context(), s)
+	require.NoError(t, err)
+	elsewhere, err := e.Get(t.Context(), record.Purchase, string(made.Token))
+	require.NoError(t, err)
+	elsewhere[0].Source = "cut off"
+	begin := w.at
+	for _, life := range []time.Duration{2 * time.Minute, time.Minute} {
+		p, err := book.Update(t.Context(), made.Token, purchase.Patch{Life: &life})
+		require.NoError(t, err)
+		require.Equal(t, begin.Add(life).UnixMilli(), p.Expires)
+	}
+	w.at = begin.Add(29 * 24 * time.Hour)
+	e.Expire(w.at)
+	e.Inject(elsewhere...)
+	p, err := book.Find(t.Context(), made.Token)
+	require.NoError(t, err)
+	require.ErrorIs(t, p.Allows(w.at, "", netip.Addr{}), purchase.ErrExpired)
+	e.Expire(made.ExpiresAt().Add(time.Hour))
+	_, err = book.Find(t.Context(), made.Token)
+	require.ErrorIs(t, err, purchase.ErrUnknown)
+
+	longer, _, err := book.Make(t.Context(), spec())
+	require.NoError(t, err)
+	_, err = book.Update(t.Context(), longer.Token, purchase.Patch{Life: &s.Life})
+	require.NoError(t, err)
+	e.Expire(w.at.Add(s.Life + time.Hour - time.Second))
+	_, err = book.Find(t.Context(), longer.Token)
+	require.NoError(t, err)
+	e.Expire(w.at.Add(s.Life + time.Hour))
+	_, err = book.Find(t.Context(), longer.Token)
+	require.ErrorIs(t, err, purchase.ErrUnknown)
+}
+
 func TestRevoke(t *testing.T) {
 	w := &wall{time.UnixMilli(1_795_000_000_000)}
 	book, e := newBook(t, record.NewClock(w.now))

@@ -60,6 +60,7 @@ type Purchase struct {
 
 	patterns []pattern
 	version  record.Time // of the record it was made from
+	until    int64       // the latest expiry among its records, 0: one never expires
 }
 
 // Spec is what a purchase is made from.

@@ -167,7 +167,8 @@ func (b *Book) withCounter(ctx context.Context, p *Purchase, shard *useShard, f 
 		b.uses.learn(n, r.clients)
 	}
 	defer shard.mu.Unlock()
-	if n.expires = p.Expires; n.dirty() {
+	// For as long as the purchase is kept: its life may be made longer again.
+	if n.expires = max(p.Expires, p.until); n.dirty() {
 		b.uses.call()
 	}
 	return f(n)

@@ -288,6 +288,34 @@ func TestUsesOutliveARenewal(t *testing.T) {
 	})
 }
 
+// Uses do not go with a life that is made shorter, and longer again.
+func TestShortenedLifeKeepsItsUses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		book, e := newBook(t, record.NewClock(nil))
+		start(t, book)
+		s := spec()
+		s.Count, s.Life = 1, 24*time.Hour
+		p, _, err := book.Make(t.Context(), s)
+		require.NoError(t, err)
+		change := func(life time.Duration) {
+			_, err := book.Update(t.Context(), p.Token, purchase.Patch{Life: &life})
+			require.NoError(t, err)
+			p, err = book.Find(t.Context(), p.Token)
+			require.NoError(t, err)
+		}
+		change(time.Minute)
+		done, err := book.Use(t.Context(), p, alice, "")
+		require.NoError(t, err)
+		done()
+		time.Sleep(2 * time.Hour) // it expired, and the counter is out of memory
+		synctest.Wait()
+		e.Expire(time.Now())
+		change(time.Hour)
+		_, err = book.Use(t.Context(), p, bob, "")
+		require.ErrorIs(t, err, purchase.ErrSpent)
+	})
+}
+
 // The rule of counting against a model, with requests that begin, end and wait
 // in any order, a restart included.
 func TestUseModel(t *testing.T) {
