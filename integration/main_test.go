@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "mounting for the test:", err)
 			os.Exit(2)
 		}
+		if err := prepareClock(); err != nil {
+			fmt.Fprintln(os.Stderr, "setting the clock of the test:", err)
+			os.Exit(2)
+		}
 		oosecmd.Main()
 		return
 	}

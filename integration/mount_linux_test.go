@@ -10,7 +10,8 @@ import (
 )
 
 // mountsEnv tells a node what to mount before it starts: specs of the form
-// "<size> <folder>" for a tmpfs, one a line.
+// "<size> <folder>" for a tmpfs, or "<file> <file>" for one in place of another,
+// one a line.
 const mountsEnv = "OOSE_TEST_MOUNTS"
 
 // isolate gives a node with mounts a mount namespace of its own (and, without
@@ -44,7 +45,13 @@ func prepareMounts() error {
 	for spec := range strings.Lines(specs) {
 		size, folder, ok := strings.Cut(strings.TrimSpace(spec), " ")
 		if !ok {
-			return errors.New("a mount is \"<size> <folder>\"")
+			return errors.New("a mount is \"<size> <folder>\" or \"<file> <file>\"")
+		}
+		if strings.HasPrefix(size, "/") {
+			if err := syscall.Mount(size, folder, "", syscall.MS_BIND, ""); err != nil {
+				return fmt.Errorf("mounting %s: %w", folder, err)
+			}
+			continue
 		}
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
