@@ -28,7 +28,7 @@ func registerMetrics(ctx caddy.Context) error {
 	if registry == nil {
 		return nil
 	}
-	for _, c := range append(meter.collectors, nodeCollector{}) {
+	for _, c := range append(meter.collectors, nodeCollector{}, heartbeatCollector{}) {
 		err := registry.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return fmt.Errorf("registering metrics: %w", err)

@@ -62,6 +62,10 @@ func (r *Registry) Standing(id string) Standing {
 	return r.standingOf(p)
 }
 
+// NodeStanding returns what the heartbeat says of a node: Up, where it says
+// nothing.
+func (r *Registry) NodeStanding(node string) Standing { return r.health.Load().Nodes[node] }
+
 func (r *Registry) standingOf(p Peer) Standing {
 	if p.NodeID == "" {
 		return Up

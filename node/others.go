@@ -66,6 +66,7 @@ func (n *Node) openOthers() error {
 		o.asker = ask.New(ask.Deps{
 			Engine: n.engine, Client: o.client, Nodes: n.otherNodes, Complete: n.journal.Complete,
 			Plausible: func(token string) bool { return n.Book.Plausible(purchase.Token(token)) }, Ready: o.swarm.Ready, Scanning: n.volumes.Scanning,
+			Down: func(other ask.Node) bool { return n.Registry.NodeStanding(other.ID).Away() },
 			Away: func(other ask.Node) bool { return o.away(other.ID) }, Counts: n.counts, Log: log,
 		})
 		o.handler.Handle("/cluster/records", o.asker)

@@ -76,7 +76,10 @@ type Deps struct {
 	// Counts tells whether a record says anything to readers: what a store's
 	// former owners wrote about it does not; nil: all do.
 	Counts func(record.Record) bool
-	Log    *zap.Logger // nil: no logs
+	// Down tells whether a node is known not to answer: it is not asked, and
+	// leaves the doubt of one that did not answer; nil: of none.
+	Down func(Node) bool
+	Log  *zap.Logger // nil: no logs
 }
 
 // Asker asks other nodes, and answers them. Its methods can be called at the
@@ -112,6 +115,9 @@ func New(deps Deps) *Asker {
 	}
 	if deps.Ready == nil {
 		deps.Ready = func() bool { return true }
+	}
+	if deps.Down == nil {
+		deps.Down = func(Node) bool { return false }
 	}
 	if deps.Scanning == nil {
 		deps.Scanning = func() bool { return false }

@@ -132,7 +132,7 @@ func (a *Asker) call(ctx context.Context, n Node, topic record.Topic, keys []str
 	if n.Address == "" {
 		return told{}, errNoAddress
 	}
-	if a.isSilent(n.Address) {
+	if a.isSilent(n.Address) || a.deps.Down(n) {
 		return told{}, errSilent
 	}
 	answer, err := a.post(ctx, n.Address, wireQuestion{Topic: topic, Keys: keys})

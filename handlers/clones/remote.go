@@ -23,6 +23,8 @@ type Target struct {
 	Readable func() bool // nil: always
 	Writable func() bool // nil: always
 
+	Gone func() <-chan struct{} // is closed when the store is gone; nil: nobody tells
+
 	Failed   func() // is told when the store does not answer as it should; may be nil
 	Answered func() // is told when it does; may be nil
 }
@@ -52,7 +54,7 @@ func (s *remote) Create(ctx context.Context, size int64, t content.Type) (upload
 	}
 	url := join(s.at.Address, UploadPath+rand.Text())
 	limit := answerAfter + time.Duration(float64(max(size, 0))/createRate*float64(time.Second))
-	asking, cancel := context.WithTimeoutCause(ctx, limit, ErrStalled)
+	asking, cancel := s.asking(ctx, limit)
 	defer cancel()
 	err := s.client.call(asking, http.MethodPost, url, beginMessage{Store: s.at.ID, Size: size, Type: t.String()}, nil)
 	s.heard(ctx, err)
@@ -64,6 +66,9 @@ func (s *remote) Create(ctx context.Context, size int64, t content.Type) (upload
 		return nil, s.wrap(ErrClosed)
 	}
 	s.client.spawn(k.remind) // not where the client is closing, which ends all
+	if s.at.Gone != nil {
+		s.client.moveOn(k.ctx, s.at.Gone(), k.Interrupt)
+	}
 	return k, nil
 }
 
@@ -79,7 +84,7 @@ func (s *remote) Open(ctx context.Context, c inventory.Clone) (io.ReadCloser, er
 
 // Renew has the store check and keep a clone, and this node know its record.
 func (s *remote) Renew(ctx context.Context, h content.Hash) (inventory.Clone, bool, error) {
-	asking, cancel := context.WithTimeoutCause(ctx, answerAfter, ErrStalled)
+	asking, cancel := s.asking(ctx, answerAfter)
 	defer cancel()
 	var out cloneMessage
 	err := s.client.call(asking, http.MethodPost, join(s.at.Address, RenewPath), renewMessage{Store: s.at.ID, Hash: h.String()}, &out)

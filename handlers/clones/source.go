@@ -23,6 +23,9 @@ type Peers interface {
 	InFlight(id string) int64
 	Failed(id string)
 	Answered(id string)
+	Gone(id string) <-chan struct{}
+	Last(id string) bool
+	Writable(id string) bool
 }
 
 // Source gives delivery the clones of stores that are not in this process.
@@ -42,7 +45,7 @@ func (s *Source) Candidate(store string, anyway bool) (heartbeat.Candidate, bool
 	if !ok || p.Cluster == "" || !p.Active || !anyway && !s.peers.Available(store) {
 		return heartbeat.Candidate{}, false
 	}
-	return heartbeat.Candidate{ID: store, Group: p.Group, Site: p.Site, InFlight: s.peers.InFlight(store)}, true
+	return heartbeat.Candidate{ID: store, Group: p.Group, Site: p.Site, InFlight: s.peers.InFlight(store), Last: s.peers.Last(store)}, true
 }
 
 // Open is delivery.Elsewhere's.
@@ -51,13 +54,30 @@ func (s *Source) Open(ctx context.Context, store string, h content.Hash, offset,
 	if !ok || p.Cluster == "" {
 		return nil, fmt.Errorf("store %s: %w", store, inventory.ErrOffline)
 	}
-	done := s.peers.Begin(store)
+	ctx, cancel := context.WithCancelCause(ctx)
+	gone := s.peers.Gone(store)
+	if closed(gone) {
+		gone = nil // it is asked nevertheless, where nobody else is left: then its stalling decides
+	}
+	s.client.moveOn(ctx, gone, cancel)
+	served := s.peers.Begin(store)
+	done := func() { served(); cancel(nil) }
 	body, err := s.client.Open(ctx, p.Cluster, store, h, offset, end)
 	if err != nil {
 		done()
 		return nil, err
 	}
 	return &counted{body, done}, nil
+}
+
+// closed tells whether a sign has been given.
+func closed(sign <-chan struct{}) bool {
+	select {
+	case <-sign:
+		return true
+	default:
+		return false
+	}
 }
 
 // counted is a body that ends a request's count.
@@ -103,7 +123,8 @@ func (s *Source) Store(p heartbeat.Peer) (upload.Store, bool) {
 		Target:   inventory.Target{ID: p.ID, Node: p.Node, Group: group, Free: p.Free},
 		Address:  p.Cluster,
 		Readable: readable,
-		Writable: func() bool { return p.Active && p.Writable && p.Room && readable() },
+		Writable: func() bool { return p.Active && p.Writable && p.Room && s.peers.Writable(p.ID) },
+		Gone:     func() <-chan struct{} { return s.peers.Gone(p.ID) },
 		Failed:   func() { s.peers.Failed(p.ID) },
 		Answered: func() { s.peers.Answered(p.ID) },
 	}), true

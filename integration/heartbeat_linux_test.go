@@ -1,0 +1,103 @@
+package integration
+
+import (
+	"bytes"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// peerAt is what a node says of a store.
+func (c *Cluster) peerAt(n *Node, store string) (found Peer) {
+	c.t.Helper()
+	for _, p := range c.Peers(n) {
+		if p.Kind == "store" && p.Node == store {
+			found = p
+		}
+	}
+	return found
+}
+
+// viewers asks for contents at both prisms until stop is called, which fails
+// the test where a request was not answered as it should.
+func (c *Cluster) viewers(urls []string, data [][]byte) (stop func()) {
+	var over atomic.Bool
+	var all sync.WaitGroup
+	var asked, failed atomic.Int64
+	for i, prism := range []*Node{c.Prism1, c.Prism2, c.Prism1, c.Prism2} {
+		client := prism.Login().HTTP
+		all.Go(func() {
+			for k := i; !over.Load(); k++ {
+				res, body := fetch(c.t, client, http.MethodGet, prism.URL(urls[k%len(urls)]))
+				asked.Add(1)
+				if res.StatusCode != http.StatusOK || !bytes.Equal(body, data[k%len(urls)]) {
+					failed.Add(1)
+					c.t.Logf("at %s: %s", prism.URL(""), res.Status)
+				}
+			}
+		})
+	}
+	return func() {
+		c.t.Helper()
+		over.Store(true)
+		all.Wait()
+		c.t.Logf("%d requests of viewers, %d failed", asked.Load(), failed.Load())
+		require.Zero(c.t, failed.Load(), "requests of viewers")
+	}
+}
+
+// unavailable waits until all these nodes take a store for unavailable, and
+// returns how long that took.
+func (c *Cluster) unavailable(at []*Node, store string) time.Duration {
+	c.t.Helper()
+	began := time.Now()
+	for _, n := range at {
+		n.Eventually(func() bool { return !c.peerAt(n, store).Available }, store+" is unavailable")
+	}
+	return time.Since(began)
+}
+
+// contents uploads some contents and returns where they are bought, and what
+// they are.
+func (c *Cluster) contents(n int) (urls []string, data [][]byte) {
+	c.t.Helper()
+	a := c.Prism1.Login()
+	for range n {
+		data = append(data, noise(c.t, 60_000))
+		hash := a.Upload("f.bin", "sha256", bytes.NewReader(data[len(data)-1]))
+		urls = append(urls, "/"+a.Purchase(hash, "bin", nil).Token+"/f.bin")
+	}
+	c.agree()
+	return urls, data
+}
+
+// A store's node that is killed, or frozen, is unavailable at all the others
+// soon, whatever they ask of it, and no viewer notices.
+func TestClusterHeartbeat(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, config ClusterConfig) {
+		c := StartCluster(t, config)
+		urls, data := c.contents(12)
+		others := []*Node{c.Prism1, c.Prism2, c.Store1, c.Store2, c.Store3}
+		for _, fault := range []struct {
+			name        string
+			strike, end func(*Node)
+		}{
+			{"killed", (*Node).Kill, (*Node).Restart},
+			{"frozen", (*Node).Freeze, (*Node).Thaw},
+		} {
+			stop := c.viewers(urls, data)
+			fault.strike(c.Store4)
+			t.Logf("%s: unavailable at all others after %s", fault.name, c.unavailable(others, "store4").Round(time.Millisecond))
+			fault.end(c.Store4)
+			began := time.Now()
+			c.WaitKnown()
+			t.Logf("%s: available again at all after %s", fault.name, time.Since(began).Round(time.Millisecond))
+			stop()
+		}
+	})
+}
