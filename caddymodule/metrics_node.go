@@ -75,6 +75,9 @@ func (nodeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range scrubMetrics {
 		ch <- m.desc
 	}
+	for _, m := range repairMetrics {
+		ch <- m.desc
+	}
 }
 
 // activeApp returns the app of the configuration that is active now.
@@ -111,6 +114,8 @@ func (nodeCollector) Collect(ch chan<- prometheus.Metric) {
 		stats := j.Stats()
 		collectJournal(ch, &stats)
 	}
+	repairing := n.Repair().Status()
+	collectRepair(ch, &repairing)
 	collectCounters(ch, n.Counters.Flat())
 }
 

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/ooseio/oose/audit"
+	"github.com/ooseio/oose/handlers/repair"
+	"github.com/ooseio/oose/heartbeat/monitor"
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/journal"
 	"github.com/ooseio/oose/record"
@@ -32,6 +34,8 @@ type Status struct {
 	Configurations int                     `json:"configurations"`  // attached now: more than one while a reload's old streams run
 	Requests       int64                   `json:"requests"`        // running now
 	Audit          *audit.Status           `json:"audit,omitempty"` // where the audit log can't be written
+	Repair         repair.Status           `json:"repair"`
+	Heartbeat      *monitor.Status         `json:"heartbeat,omitempty"` // nil: this node is alone
 	Failed         []string                `json:"failed,omitempty"`
 }
 
@@ -42,7 +46,7 @@ func (n *Node) Status() Status {
 		Name: n.id.Name, ID: n.id.ID, Domain: n.cfg.Domain, Site: cfg.Site, Group: cfg.Group,
 		Data: n.cfg.Data, Engine: n.cfg.Engine.Kind, URL: cfg.URL, Started: n.started.UnixMilli(),
 		Prisms: []string{}, Stores: []inventory.Status{},
-		Purchases: n.Book.Len(), Placements: n.Index.Cached(),
+		Purchases: n.Book.Len(), Placements: n.Index.Cached(), Repair: n.repair.Status(),
 	}
 	if n.journal != nil {
 		stats := n.journal.Stats()
@@ -65,6 +69,7 @@ func (n *Node) Status() Status {
 	if state := n.Audit.Status(); state != (audit.Status{}) {
 		s.Audit = &state
 	}
+	s.Heartbeat = n.Heartbeat()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, a := range n.stack {
