@@ -76,8 +76,8 @@ func TestAdminMethods(t *testing.T) {
 		{"GET", "/oose/put", 405, "POST, OPTIONS"},
 		{"PATCH", "/oose/users/alice", 405, "DELETE, GET, HEAD, PUT, OPTIONS"},
 		{"GET", "/oose/", 404, ""},
-		{"GET", "/oose/drain", 404, ""}, // not before it works
-		{"POST", "/oose/forget", 404, ""},
+		{"GET", "/oose/drain", 405, "POST, OPTIONS"},
+		{"POST", "/oose/nothing", 404, ""},
 		{"GET", "/oose/status/more", 404, ""},
 	} {
 		t.Run(tt.method+tt.path, func(t *testing.T) {

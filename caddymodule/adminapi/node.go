@@ -31,7 +31,10 @@ type parts struct {
 	volumes  []*inventory.Volume
 	counters *handlers.Counters
 	audit    *audit.Log // nil: nothing is written down
-	report   func() any // what GET /oose/status answers
+	keeper   keeper
+	repair   repairer
+	every    time.Duration // from one look at a draining store to the next
+	report   func() any    // what GET /oose/status answers
 
 	// connections are those with other nodes, and a conflict over the name.
 	connections func() ([]swarm.Connection, error)
@@ -84,6 +87,7 @@ func partsOf(app App) (*parts, error) {
 	return &parts{
 		engine: n.Engine(), patience: awayFor, book: n.Book, index: n.Index, accounts: n.Users, registry: n.Registry,
 		uploader: n.Uploader(), volumes: n.Volumes(), counters: n.Counters, audit: n.Audit,
+		keeper: n, repair: n.Repair(), every: drainEvery,
 		report: func() any { return reportOf(app, n) }, connections: n.Connections,
 		hash: hash, copies: cfg.Content.Copies, maxSize: int64(cfg.Content.MaxSize),
 		life: cfg.Purchase.Life.Std(), url: n.URL(),

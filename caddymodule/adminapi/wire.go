@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 
 	"github.com/ooseio/oose/handlers"
+	"github.com/ooseio/oose/handlers/clonetool"
+	"github.com/ooseio/oose/handlers/repair"
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/journal/swarm"
@@ -98,10 +100,13 @@ type AdoptAnswer struct {
 // StreamLine is one line of an answer that takes long. Exactly one field is
 // set; a result or an error is the last line.
 type StreamLine struct {
-	Progress *ProgressLine   `json:"progress,omitempty"`
-	Warning  string          `json:"warning,omitempty"` // something went wrong that stops nothing
-	Result   json.RawMessage `json:"result,omitempty"`
-	Error    string          `json:"error,omitempty"`
+	Progress *ProgressLine       `json:"progress,omitempty"`
+	Drain    *DrainLine          `json:"drain,omitempty"`
+	Clones   *clonetool.Progress `json:"clones,omitempty"`
+	Content  *ContentLine        `json:"content,omitempty"`
+	Warning  string              `json:"warning,omitempty"` // something went wrong that stops nothing
+	Result   json.RawMessage     `json:"result,omitempty"`
+	Error    string              `json:"error,omitempty"`
 }
 
 // ProgressLine tells how far a store is.
@@ -133,6 +138,104 @@ type BlockLine struct {
 // BlocksAnswer lists what is blocked, in the order of the hashes.
 type BlocksAnswer struct {
 	Blocks []BlockLine `json:"blocks"`
+}
+
+// SwitchRequest asks for a peer to be switched; what is null stays as it is.
+type SwitchRequest struct {
+	Peer     string `json:"peer"`               // name, first label of the host name, or id
+	Active   *bool  `json:"active,omitempty"`   // false: it is chosen for nothing
+	Writable *bool  `json:"writable,omitempty"` // false: it takes no new clones
+}
+
+// SwitchAnswer tells how a peer is switched now.
+type SwitchAnswer struct {
+	Peer string `json:"peer"`
+	ID   string `json:"id"`
+	heartbeat.Switches
+}
+
+// DrainRequest asks for a store to be emptied.
+type DrainRequest struct {
+	Store string `json:"store"`
+	Wait  bool   `json:"wait,omitempty"` // answer when it is safe to remove
+}
+
+// DrainLine tells how far the emptying of a store is.
+type DrainLine struct {
+	Store string `json:"store"`
+	ID    string `json:"id"`
+	repair.Drain
+	Safe      bool    `json:"safe"`                // to remove
+	Of        int64   `json:"of"`                  // clones that were needed when the watching began
+	Rate      float64 `json:"rate,omitempty"`      // clones a second
+	BytesRate int64   `json:"bytesRate,omitempty"` // bytes a second that the store holds less
+	Remaining int64   `json:"remaining,omitempty"` // milliseconds, by that rate; 0: not known
+	LastError string  `json:"lastError,omitempty"` // that this node met while repairing
+}
+
+// StoreAnswer names the store that something was done about.
+type StoreAnswer struct {
+	Store string `json:"store"`
+	ID    string `json:"id"`
+}
+
+// ClonesRequest picks contents and says what is to be done about them. Without
+// an action they are listed; with nothing at all they are counted.
+type ClonesRequest struct {
+	All    bool             `json:"all,omitempty"`
+	Hash   handlers.Strings `json:"hash,omitempty"`
+	Store  string           `json:"store,omitempty"`  // that holds a clone
+	Prism  string           `json:"prism,omitempty"`  // one of whose stores does
+	Folder string           `json:"folder,omitempty"` // with which the hash begins, as ab or ab/cd
+	Above  *int             `json:"above,omitempty"`  // clones that count
+	At     *int             `json:"at,omitempty"`
+	Below  *int             `json:"below,omitempty"`
+
+	Desired  int    `json:"desired,omitempty"`
+	CloneTo  string `json:"cloneTo,omitempty"`
+	DropFrom string `json:"dropFrom,omitempty"`
+	Verify   bool   `json:"verify,omitempty"`
+	Detail   bool   `json:"detail,omitempty"` // tell all that is recorded of each clone
+	Pretend  bool   `json:"pretend,omitempty"`
+	Force    bool   `json:"force,omitempty"`
+	Parallel int    `json:"parallel,omitempty"` // contents at the same time; default 4
+
+	Protect       handlers.Strings `json:"protect,omitempty"`       // hashes of which nothing is dropped
+	ProtectStores handlers.Strings `json:"protectStores,omitempty"` // from which nothing is dropped
+
+	Repair bool `json:"repair,omitempty"` // instead of all that: tell what is being repaired
+	Now    bool `json:"now,omitempty"`    // ... and take what is away for lost at once
+}
+
+// ContentLine is one content of a run: how it stood, and what was done.
+type ContentLine struct {
+	Hash    string           `json:"hash"`
+	Count   int              `json:"count"`  // clones that count
+	Wanted  int              `json:"wanted"` // clones that there are to be
+	Size    int64            `json:"size"`   // bytes
+	Blocked bool             `json:"blocked,omitempty"`
+	Clones  []CloneLine      `json:"clones"`
+	Steps   []clonetool.Step `json:"steps,omitempty"`
+}
+
+// CloneLine is one clone of it; what stands after Standing only with detail.
+type CloneLine struct {
+	Store    string `json:"store"`
+	Standing string `json:"standing"` // of the store: good, suspect, draining, down, lost
+
+	ID       string `json:"id,omitempty"` // of the store
+	Ext      string `json:"ext,omitempty"`
+	Size     int64  `json:"size,omitempty"`     // bytes
+	Stored   int64  `json:"stored,omitempty"`   // milliseconds since 1970
+	Verified int64  `json:"verified,omitempty"` // milliseconds since 1970
+	Promised int64  `json:"promised,omitempty"` // until then it is not dropped, milliseconds since 1970
+	Deep     bool   `json:"deep,omitempty"`     // lies where OOSE 2.x put it
+}
+
+// RepairAnswer tells what the node repairs.
+type RepairAnswer struct {
+	GivenUp []string `json:"givenUp,omitempty"` // stores that are taken for lost
+	repair.Status
 }
 
 // ImportAnswer tells what an import has come to.

@@ -44,6 +44,7 @@ func All() []caddycmd.Command {
 	return []caddycmd.Command{
 		putCommand(), getCommand(), purchaseCommand(), revokeCommand(),
 		statusCommand(), peersCommand(), inventoryCommand(), scanCommand(), verifyCommand(), adoptCommand(),
+		clonesCommand(), drainCommand(), undrainCommand(), forgetCommand(), switchCommand(),
 		blockCommand(), unblockCommand(), auditCommand(),
 		userCommand(), exportCommand(), importCommand(),
 	}

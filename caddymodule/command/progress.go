@@ -96,6 +96,10 @@ func (b *bar) draw(render func(elapsed time.Duration) (float64, string)) {
 	_, _ = io.WriteString(b.out, "\r\x1b[K"+barLine(b.label, part, text, b.width()-1))
 }
 
+// wipe takes the bar from the terminal, to print something where it was; it
+// comes back with the next drawing.
+func (b *bar) wipe() { b.finish() }
+
 // finish takes the bar from the terminal.
 func (b *bar) finish() {
 	if b == nil {

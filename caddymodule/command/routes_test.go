@@ -212,8 +212,8 @@ func TestGroupHasEveryCommand(t *testing.T) {
 		require.NotEmpty(t, cmd.Short)
 		require.NotEmpty(t, cmd.Long)
 	}
-	for _, want := range []string{"put", "get", "purchase", "revoke", "status", "inventory", "scan", "verify", "adopt", "user", "peers", "export", "import", "block", "unblock", "audit"} {
+	for _, want := range []string{"put", "get", "purchase", "revoke", "status", "inventory", "scan", "verify", "adopt", "user", "peers", "export", "import", "block", "unblock", "audit", "clones", "drain", "undrain", "forget", "switch"} {
 		require.True(t, names[want], want)
 	}
-	require.Len(t, names, 16, "commands of later parts are not registered before they work")
+	require.Len(t, names, 21, "commands of later parts are not registered before they work")
 }
