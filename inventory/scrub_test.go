@@ -270,7 +270,6 @@ func TestScrubKeepsItsBandwidth(t *testing.T) {
 		cfg.ScrubRate = 10 * rate
 		require.NoError(t, b.Configure(cfg))
 		time.Sleep(every)
-		start = time.Now()
 		stop := b.scrubbing()
 		for b.Status().Scrub.Verified < 35 {
 			time.Sleep(10 * time.Millisecond)

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/inventory"
 	"github.com/ooseio/oose/inventory/pull"
 )
@@ -82,6 +83,7 @@ func (vs *volumes) config(s Store, c Config) inventory.VolumeConfig {
 		KnownID: vs.node.knownStore(s.Name),
 		Claim:   func(id string) error { return vs.claim(s, id) },
 		Source:  vs.node.engine.Source, Owner: vs.node.owner, Rewritten: vs.node.wrote,
+		Bad: func(h content.Hash) { vs.node.repair.Soon(h) },
 		Notify: func(s inventory.Status) {
 			vs.node.register()
 			if a := vs.node.top.Load(); a != nil && a.spec.Notify != nil {

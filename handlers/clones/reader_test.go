@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/inventory/disk"
 	"github.com/ooseio/oose/record"
 )
 
@@ -314,4 +317,32 @@ func FuzzAnswer(f *testing.F) {
 		require.Equal(t, h, c.Hash)
 		require.Equal(t, "s", c.Store)
 	})
+}
+
+// A clone that fails while another node reads it is looked at at once.
+func TestGivenCloneThatFails(t *testing.T) {
+	n := newNode(t, "s", "om101")
+	h := n.put(0, randomBytes(1<<20), "mp4")
+	clone, ok, err := n.all[0].Has(t.Context(), h)
+	require.NoError(t, err)
+	require.True(t, ok)
+	path := filepath.Join(n.all[0].Root(), disk.ClonePath(h, clone.Ext, clone.Deep))
+	w := &cutting{ResponseRecorder: httptest.NewRecorder(), cut: func() { require.NoError(t, os.Truncate(path, 300_000)) }}
+	r := httptest.NewRequest("GET", ClonePath+h.String()+"?store="+clone.Store, nil)
+	require.PanicsWithValue(t, http.ErrAbortHandler, func() { n.server.ServeHTTP(w, r) })
+	require.Eventually(t, func() bool { return n.all[0].Status().Clones == 0 }, time.Minute, 5*time.Millisecond)
+	require.NoFileExists(t, path)
+}
+
+// cutting is a ResponseWriter that calls cut before the first bytes of the body.
+type cutting struct {
+	*httptest.ResponseRecorder
+	cut func()
+}
+
+func (c *cutting) Write(p []byte) (int, error) {
+	if c.Body.Len() == 0 {
+		c.cut()
+	}
+	return c.ResponseRecorder.Write(p)
 }
