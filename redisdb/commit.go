@@ -327,22 +327,6 @@ func (c *committer) tellOwn(o *op, at record.Time) {
 	e.watchers.tell(o.topic, records)
 }
 
-// settlePut leaves telling to the follower, in the order of the stream.
-func (c *committer) settlePut(o *op) {
-	switch {
-	case o.err != nil:
-		o.fail = unavailable(o.err)
-	case code(o.reply) == replyDone, code(o.reply) == replyNot:
-		c.e.cache.Invalidate(groupKey(o.topic, o.key))
-		o.change = parsePosition(text(o.reply, 1))
-		if o.kind == putOp && o.put.Source == c.e.source {
-			c.raise(o.put.Revision)
-		}
-	case code(o.reply) == replyUnreadable:
-		o.fail = fmt.Errorf("importing records of %s: %w", o.topic, errVersion)
-	}
-}
-
 // settleRefresh tells all that is under a key; the follower, which asked for
 // it, waits meanwhile.
 func (c *committer) settleRefresh(o *op) {

@@ -78,3 +78,19 @@ func (e *Engine) importSome(ctx context.Context, within time.Duration, ops []*op
 	}
 	return nil
 }
+
+// settlePut leaves telling to the follower, in the order of the stream.
+func (c *committer) settlePut(o *op) {
+	switch {
+	case o.err != nil:
+		o.fail = unavailable(o.err)
+	case code(o.reply) == replyDone, code(o.reply) == replyNot:
+		c.e.cache.Invalidate(groupKey(o.topic, o.key))
+		o.change = parsePosition(text(o.reply, 1))
+		if o.kind == putOp && o.put.Source == c.e.source {
+			c.raise(o.put.Revision)
+		}
+	case code(o.reply) == replyUnreadable:
+		o.fail = fmt.Errorf("importing records of %s: %w", o.topic, errVersion)
+	}
+}
