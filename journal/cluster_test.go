@@ -27,7 +27,7 @@ type member struct {
 	dir      string
 	lives    int             // databases it has had
 	revoked  map[string]bool // tokens that it knew to be revoked
-	restored *restored       // from an old copy, and not compared with others yet
+	restored *restored       // from an old copy, and not compared with all others yet
 	copies   []oldCopy
 }
 
@@ -53,6 +53,7 @@ type cluster struct {
 	gone    map[string]uint64          // by record key: up to here it may be dropped, as of a former owner
 	swept   bool                       // things expired
 	renewed bool                       // a member went on as a new source
+	forked  map[string]bool            // sources that somebody followed over a gap, see docs/replication.md
 	calm    bool                       // all comes to rest between two steps
 	sources []string                   // in the order in which they came to be
 }
@@ -72,7 +73,7 @@ type tape struct {
 }
 
 func newCluster(rt *rapid.T, t *testing.T, base string, nodes int) *cluster {
-	c := &cluster{rt: rt, t: t, base: base, truth: make(map[string][]record.Record), gone: make(map[string]uint64)}
+	c := &cluster{rt: rt, t: t, base: base, truth: make(map[string][]record.Record), gone: make(map[string]uint64), forked: make(map[string]bool)}
 	for i := range nodes {
 		m := &member{name: fmt.Sprint("n", i), wall: newWallClock()}
 		c.members = append(c.members, m)
@@ -237,16 +238,26 @@ func (c *cluster) restore(m *member, one oldCopy) {
 	m.restored = &restored{head: one.head}
 }
 
+// encounter has two members do what nodes do when they meet: what others know
+// more of them, they do not hear.
+func (c *cluster) encounter(a, b *member) {
+	c.compare(a, b)
+	c.compare(b, a)
+}
+
 // compare has a restored member do what a node does when it meets others.
-func (c *cluster) compare(m *member) {
+func (c *cluster) compare(m *member, others ...*member) {
 	if m.restored == nil {
 		return
 	}
 	source, head := m.Source(), m.restored.head
 	lost := func(r record.Record) bool { return r.Source == source && r.Revision > head }
-	ahead := false
-	for _, other := range c.members {
-		ahead = ahead || other != m && m.Ahead(other.state(source).head)
+	knows := func(other *member) bool { return other != m && m.Ahead(other.state(source).head) }
+	ahead := slices.ContainsFunc(others, knows)
+	if !ahead && slices.ContainsFunc(c.members, knows) {
+		c.forked[source] = true
+		c.forget(func(r record.Record) bool { return r.Source == source })
+		return
 	}
 	m.restored = nil
 	if ahead {
@@ -264,6 +275,9 @@ func (c *cluster) compare(m *member) {
 }
 
 func (c *cluster) remember(r record.Record) {
+	if c.forked[r.Source] {
+		return
+	}
 	key := string(recordKey(&r))
 	c.truth[key] = append(c.truth[key], r)
 }
@@ -286,7 +300,7 @@ func (c *cluster) meet() {
 		c.cutOff(m)
 	}
 	for _, m := range c.members {
-		c.compare(m)
+		c.compare(m, c.members...)
 	}
 }
 
