@@ -209,6 +209,7 @@ func (n *Node) rule(a *Attachment) {
 	if n.others != nil && n.others.swarm != nil {
 		n.others.swarm.SetJoin(a.spec.Config.Cluster.Join)
 	}
+	n.useSecrets(a.spec.Config.Cluster.Secret)
 	n.register()
 }
 
@@ -234,7 +235,7 @@ func (n *Node) CheckReload(c *Config) error {
 		{"engine", c.Engine == own.Engine},
 		{"name", name == n.id.Name},
 		{"domain", c.Domain == own.Domain},
-		{"cluster secret", slices.Equal(c.Cluster.Secret, own.Cluster.Secret)},
+		{"cluster secret, the first or none", (len(c.Cluster.Secret) == 0) == (len(own.Cluster.Secret) == 0)},
 		{"cluster trust", c.Cluster.Trust == own.Cluster.Trust},
 		{"cluster client_auth", c.Cluster.ClientAuth == own.Cluster.ClientAuth},
 		{"purchase zone", c.Purchase.Zone == own.Purchase.Zone},

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/ooseio/oose/peer"
 	"github.com/ooseio/oose/purchase"
 )
@@ -96,6 +98,22 @@ func tokenKeys(folder string, secrets []string) ([][]byte, error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// useSecrets takes over the cluster's secrets from a configuration.
+func (n *Node) useSecrets(secrets []string) {
+	if n.others == nil {
+		return
+	}
+	keys, err := tokenKeys(n.cfg.Data, secrets)
+	if err == nil {
+		err = n.minter.Use(keys[0], keys[1:]...)
+	}
+	if err != nil {
+		n.log.Error("the cluster's secret is not taken over", zap.Error(err))
+		return
+	}
+	n.others.keys.Use(secrets)
 }
 
 const keySize = 32

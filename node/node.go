@@ -61,6 +61,7 @@ type Node struct {
 	uploader  *upload.Uploader
 	repair    *repair.Agent
 	misses    *delivery.Limiter
+	minter    *purchase.Minter
 	volumes   volumes
 
 	parts        parts
@@ -133,6 +134,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("preparing tokens: %w", err)
 	}
+	n.minter = minter
 	if err := n.openOthers(); err != nil {
 		return err
 	}

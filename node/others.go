@@ -22,6 +22,7 @@ import (
 // others is this node's side of the cluster: how it calls the other nodes, and
 // how it answers them.
 type others struct {
+	keys    *cluster.Keys
 	client  *cluster.Client
 	handler *cluster.Handler
 	clones  *clones.Client // reads and writes clones elsewhere
@@ -52,6 +53,7 @@ func (n *Node) openOthers() error {
 	}
 	log, keys := n.log.Named("journal"), cluster.NewKeys(cfg.Secret)
 	o := &others{
+		keys:    keys,
 		client:  cluster.NewClient(cluster.Options{Node: n.id.ID, Keys: keys, TLS: config, Log: log}),
 		handler: cluster.NewHandler(cluster.Deps{Keys: keys, Self: func() string { return n.id.ID }, Log: log}),
 		away:    func(string) bool { return true },

@@ -1,6 +1,7 @@
 package purchase_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,29 @@ func TestMintedTokensCheck(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, rotated.Check(token))
 	})
+}
+
+// While the secret is replaced, nodes that know the new one alone and nodes that
+// know the old one alone take each other's tokens for possible.
+func TestTokensOfARotation(t *testing.T) {
+	clock := clockAt("2026-11-20 12:00:00")
+	before, after := bytes.Repeat([]byte("b"), 32), bytes.Repeat([]byte("a"), 32)
+	old, err := purchase.NewMinter('a', before, clock)
+	require.NoError(t, err)
+	fresh, err := purchase.NewMinter('a', after, clock)
+	require.NoError(t, err)
+	m, err := purchase.NewMinter('a', before, clock)
+	require.NoError(t, err)
+	require.NoError(t, m.Use(after, before))
+	for range 20 {
+		token := m.Mint()
+		require.True(t, old.Check(token) && fresh.Check(token))
+	}
+	require.True(t, m.Check(old.Mint()) && m.Check(fresh.Mint()))
+	require.NoError(t, m.Use(after))
+	require.True(t, fresh.Check(m.Mint()))
+	require.Error(t, m.Use([]byte("short")))
+	require.True(t, m.Check(fresh.Mint()), "what was refused changes nothing")
 }
 
 // One changed check character never passes. A changed character before them

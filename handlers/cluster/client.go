@@ -60,8 +60,14 @@ type Client struct {
 // acquaintance is what was learnt about an address.
 type acquaintance struct {
 	offset time.Duration // of its clock
-	key    int           // that it takes
+	ring   *ring
+	key    int       // of the ring, that it takes
+	first  time.Time // when the first of them, which is to replace the others, was tried
 }
+
+// retryFirst is how long a node that takes a former secret alone is not asked
+// again whether it takes the new one.
+const retryFirst = time.Second
 
 // maxKnown bounds how many addresses are remembered.
 const maxKnown = 4096
@@ -138,10 +144,10 @@ func (c *Client) do(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	resp, err := c.send(r, address)
+	resp, err := c.send(r, address, once)
 	// Once for the clock, once for each secret, once for a call that a connection
 	// took twice; a node that refuses more often than that means it.
-	for tries := len(c.opts.Keys.keys) + 1; isRefusal(err) && !once && tries > 0; tries-- {
+	for tries := len(*c.opts.Keys.ring.Load()) + 1; isRefusal(err) && !once && tries > 0; tries-- {
 		again := r.Clone(r.Context())
 		if r.GetBody != nil {
 			body, bodyErr := r.GetBody()
@@ -150,7 +156,7 @@ func (c *Client) do(r *http.Request) (*http.Response, error) {
 			}
 			again.Body = body
 		}
-		resp, err = c.send(again, address)
+		resp, err = c.send(again, address, false)
 	}
 	return resp, err
 }
@@ -185,18 +191,39 @@ func (c *Client) meet(ctx context.Context, address string) error {
 	return resp.Body.Close()
 }
 
+// secret chooses that with which a node is called. Calls that can't be made
+// twice go by what is known of it; the others find out, so that these need not
+// fail when it gives the former secret up.
+func (c *Client) secret(who *acquaintance, once bool) (key, bool) {
+	keys := c.opts.Keys.ring.Load()
+	if len(*keys) == 0 {
+		return key{}, false
+	}
+	if who.ring != keys {
+		who.ring, who.key, who.first = keys, 0, c.opts.Now()
+	}
+	if !once && who.key > 0 && c.opts.Now().Sub(who.first) > retryFirst {
+		who.key, who.first = 0, c.opts.Now()
+	}
+	return (*keys)[who.key], true
+}
+
 // send signs and sends a request once.
-func (c *Client) send(r *http.Request, address string) (*http.Response, error) {
+func (c *Client) send(r *http.Request, address string, once bool) (*http.Response, error) {
 	c.mu.Lock()
 	who := c.known[address]
 	c.mu.Unlock()
+	with, ok := c.secret(&who, once)
+	if !ok {
+		return nil, ErrNoSecret
+	}
 	signed := r.Clone(r.Context())
 	if signed.Header == nil {
 		signed.Header = make(http.Header)
 	}
 	signed.Host = hostOf(r) // what is signed is what is sent
 	began := c.opts.Now()
-	nonce := c.opts.Keys.sign(signed, c.opts.Node, began.Add(who.offset), who.key)
+	nonce := with.sign(signed, c.opts.Node, began.Add(who.offset))
 	transport := c.calls
 	if r.Context().Value(patientKey{}) != nil {
 		transport = c.patient
@@ -206,7 +233,7 @@ func (c *Client) send(r *http.Request, address string) (*http.Response, error) {
 		return nil, err
 	}
 	ended := c.opts.Now()
-	if !c.opts.Keys.proven(resp, who.key, nonce) {
+	if !with.proven(resp, nonce) {
 		discard(resp)
 		return nil, c.unproven(resp, address, who)
 	}
@@ -229,10 +256,10 @@ func (c *Client) unproven(resp *http.Response, address string, who acquaintance)
 	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get(HeaderRefused) != refusedSignature {
 		return fmt.Errorf("%w: it answered %s", ErrNoProof, resp.Status)
 	}
-	if len(c.opts.Keys.keys) == 1 {
+	if len(*who.ring) == 1 {
 		return ErrOtherSecret
 	}
-	who.key = (who.key + 1) % len(c.opts.Keys.keys)
+	who.key = (who.key + 1) % len(*who.ring)
 	c.keep(address, who)
 	return refusal{ErrOtherSecret}
 }

@@ -189,6 +189,41 @@ func TestRotationOnTheWire(t *testing.T) {
 	})
 }
 
+// A node that takes both secrets again is called with the new one before it gives
+// the old one up: a call that can't be made twice goes through at every step.
+func TestRotationLosesNoCall(t *testing.T) {
+	keys := NewKeys([]string{former})
+	p := newHandlerPeer(former)
+	p.handler.deps.Keys = keys
+	p.Server = httptest.NewServer(p)
+	t.Cleanup(p.Close)
+	now := time.Now()
+	client := newClient(t, Options{Now: func() time.Time { return now }}, former)
+	stream := func() {
+		t.Helper()
+		got, _, err := call(t, client, p.URL+"/cluster/echo", io.MultiReader(strings.NewReader("once")))
+		require.NoError(t, err)
+		require.Equal(t, "HTTP/1.1 POST once", got)
+	}
+	regular := func() {
+		t.Helper()
+		_, _, err := call(t, client, p.URL+"/cluster/echo", nil)
+		require.NoError(t, err)
+	}
+	stream()
+	client.opts.Keys.Use([]string{secret, former})
+	regular()
+	stream()
+	keys.Use([]string{secret, former})
+	stream()
+	now = now.Add(2 * retryFirst)
+	regular()
+	keys.Use([]string{secret})
+	stream()
+	client.opts.Keys.Use([]string{secret})
+	stream()
+}
+
 // Who does not know the secret is refused, whatever it answers.
 func TestServerWithoutTheSecret(t *testing.T) {
 	thief := newHandlerPeer(former)
@@ -225,7 +260,7 @@ func TestServerWithoutTheSecret(t *testing.T) {
 }
 
 func (p *peer) proveAnything(w http.ResponseWriter, r *http.Request, status int) {
-	p.handler.proving(w, unchecked(r)).WriteHeader(status)
+	p.handler.proving(w, p.unchecked(r)).WriteHeader(status)
 }
 
 // An answer's proof holds for its own status only, and for one call.

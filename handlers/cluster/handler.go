@@ -160,7 +160,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, c signedCall, e
 	if !errors.Is(err, ErrUnsigned) {
 		h.deps.Log.Debug("call refused", zap.String("node", strconv.Quote(c.node)), zap.String("from", r.RemoteAddr), zap.Error(err))
 	}
-	if c.key >= 0 {
+	if c.key != nil {
 		w = h.proving(w, c)
 	}
 	_ = handlers.WriteFault(w, r, f, false, false) // a client that is gone needs no answer

@@ -16,7 +16,9 @@ import (
 )
 
 // unchecked takes a call as it came for one signed with the first secret.
-func unchecked(r *http.Request) signedCall { return signedCall{nonce: r.Header.Get(HeaderNonce)} }
+func (p *peer) unchecked(r *http.Request) signedCall {
+	return signedCall{nonce: r.Header.Get(HeaderNonce), key: &(*p.handler.deps.Keys.ring.Load())[0]}
+}
 
 func TestNobodyElseIsLetIn(t *testing.T) {
 	p := newPeer(t, secret)
@@ -170,12 +172,12 @@ func TestProvingWriter(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 202, resp.StatusCode)
 	from := &readerFrom{ResponseRecorder: httptest.NewRecorder()}
-	_, err = p.handler.proving(from, unchecked(httptest.NewRequest("GET", "/", nil))).ReadFrom(strings.NewReader("x"))
+	_, err = p.handler.proving(from, p.unchecked(httptest.NewRequest("GET", "/", nil))).ReadFrom(strings.NewReader("x"))
 	require.NoError(t, err)
 	require.True(t, from.used, "a file goes out by sendfile")
 	// What can't read from a file is written to all the same.
 	w := httptest.NewRecorder()
-	_, err = p.handler.proving(struct{ http.ResponseWriter }{w}, unchecked(httptest.NewRequest("GET", "/", nil))).ReadFrom(strings.NewReader("x"))
+	_, err = p.handler.proving(struct{ http.ResponseWriter }{w}, p.unchecked(httptest.NewRequest("GET", "/", nil))).ReadFrom(strings.NewReader("x"))
 	require.NoError(t, err)
 	require.Equal(t, "x", w.Body.String())
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -64,9 +65,12 @@ var encoding = base64.RawURLEncoding.Strict()
 // all of them check, so that a secret can be replaced while nodes run. The
 // methods can be called at the same time.
 type Keys struct {
-	keys   []key
+	ring   atomic.Pointer[ring]
 	nonces nonces
 }
+
+// ring is one list of secrets.
+type ring []key
 
 // key is what is made of one secret.
 type key struct{ call, answer []byte }
@@ -75,12 +79,19 @@ type key struct{ call, answer []byte }
 // any, nothing can be signed and nothing is let in.
 func NewKeys(secrets []string) *Keys {
 	k := &Keys{}
+	k.Use(secrets)
+	return k
+}
+
+// Use replaces the secrets. Calls that were let in by a former one are answered.
+func (k *Keys) Use(secrets []string) {
+	keys := new(ring)
 	for _, secret := range secrets {
 		if secret != "" {
-			k.keys = append(k.keys, key{call: derive(secret, signaturePart), answer: derive(secret, proofPart)})
+			*keys = append(*keys, key{call: derive(secret, signaturePart), answer: derive(secret, proofPart)})
 		}
 	}
-	return k
+	k.ring.Store(keys)
 }
 
 // derive makes one key for each purpose, so that no answer can be taken for a call.
@@ -91,18 +102,18 @@ func derive(secret, purpose string) []byte {
 }
 
 // Empty tells whether there is no secret.
-func (k *Keys) Empty() bool { return len(k.keys) == 0 }
+func (k *Keys) Empty() bool { return len(*k.ring.Load()) == 0 }
 
 // Sign makes a request a call of the node of this name, at a time: its host,
 // method and URL must not change any more. Without a secret it does nothing.
 func (k *Keys) Sign(r *http.Request, node string, at time.Time) {
-	if !k.Empty() {
-		k.sign(r, node, at, 0)
+	if keys := *k.ring.Load(); len(keys) > 0 {
+		keys[0].sign(r, node, at)
 	}
 }
 
 // sign returns the nonce, which the answer has to prove.
-func (k *Keys) sign(r *http.Request, node string, at time.Time, with int) (nonce string) {
+func (k key) sign(r *http.Request, node string, at time.Time) (nonce string) {
 	var b [nonceLen]byte
 	rand.Read(b[:]) // never fails: the program ends if it would
 	nonce = encoding.EncodeToString(b[:])
@@ -110,7 +121,7 @@ func (k *Keys) sign(r *http.Request, node string, at time.Time, with int) (nonce
 	r.Header.Set(HeaderNode, node)
 	r.Header.Set(HeaderTime, stamp)
 	r.Header.Set(HeaderNonce, nonce)
-	r.Header.Set(HeaderSignature, encoding.EncodeToString(k.keys[with].sum(r, node, stamp, nonce)))
+	r.Header.Set(HeaderSignature, encoding.EncodeToString(k.sum(r, node, stamp, nonce)))
 	return nonce
 }
 
@@ -165,7 +176,7 @@ type signedCall struct {
 	node  string
 	nonce string
 	stamp string
-	key   int // with which it was signed; -1: none of ours
+	key   *key // with which it was signed; nil: none of ours
 }
 
 // Check lets a call in once and returns the name of the node that signed it.
@@ -186,12 +197,13 @@ func (k *Keys) check(r *http.Request, now time.Time) (signedCall, error) {
 	if err != nil {
 		return c, fmt.Errorf("%w: it is not encoded as it should be", ErrSignature)
 	}
-	for i := range k.keys { // all of them, so that the time it takes tells nothing
-		if hmac.Equal(signature, k.keys[i].sum(r, c.node, c.stamp, c.nonce)) {
-			c.key = i
+	keys := *k.ring.Load()
+	for i := range keys { // all of them, so that the time it takes tells nothing
+		if hmac.Equal(signature, keys[i].sum(r, c.node, c.stamp, c.nonce)) {
+			c.key = &keys[i]
 		}
 	}
-	if c.key < 0 {
+	if c.key == nil {
 		return c, ErrSignature
 	}
 	// Only what a node signed gets as far as here, and takes memory.
@@ -206,7 +218,6 @@ const maxStamp = 15
 
 // parse reads the headers of a call.
 func parse(h http.Header) (c signedCall, at time.Time, nonce [nonceLen]byte, err error) {
-	c.key = -1
 	if h.Get(HeaderSignature) == "" {
 		return c, at, nonce, ErrUnsigned
 	}
@@ -241,8 +252,8 @@ func parseStamp(text string) (time.Time, error) {
 var errStamp = errors.New("its time is not in milliseconds since 1970")
 
 // prove signs an answer to a call with the key of the call.
-func (k *Keys) prove(c signedCall, status int, node, stamp string) string {
-	return encoding.EncodeToString(k.keys[c.key].proof(c.nonce, status, node, stamp))
+func (c signedCall) prove(status int, node, stamp string) string {
+	return encoding.EncodeToString(c.key.proof(c.nonce, status, node, stamp))
 }
 
 func (k key) proof(nonce string, status int, node, stamp string) []byte {
@@ -251,11 +262,11 @@ func (k key) proof(nonce string, status int, node, stamp string) []byte {
 
 // proven tells whether an answer is that of a node that knows the secret with
 // which it was called.
-func (k *Keys) proven(resp *http.Response, with int, nonce string) bool {
+func (k key) proven(resp *http.Response, nonce string) bool {
 	proof, err := encoding.DecodeString(resp.Header.Get(HeaderProof))
 	if err != nil {
 		return false
 	}
-	want := k.keys[with].proof(nonce, resp.StatusCode, resp.Header.Get(HeaderNode), resp.Header.Get(HeaderTime))
+	want := k.proof(nonce, resp.StatusCode, resp.Header.Get(HeaderNode), resp.Header.Get(HeaderTime))
 	return hmac.Equal(proof, want)
 }

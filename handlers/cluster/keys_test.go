@@ -190,7 +190,7 @@ func FuzzCheck(f *testing.F) {
 	good := signed(f, NewKeys([]string{secret}), noon)
 	const once = "AAECAwQFBgcICQoLDA0ODw" // the same in all of the processes that look for failures
 	good.Header.Set(HeaderNonce, once)
-	good.Header.Set(HeaderSignature, encoding.EncodeToString(NewKeys([]string{secret}).keys[0].sum(good, "edge1", good.Header.Get(HeaderTime), once)))
+	good.Header.Set(HeaderSignature, encoding.EncodeToString((*NewKeys([]string{secret}).ring.Load())[0].sum(good, "edge1", good.Header.Get(HeaderTime), once)))
 	f.Add("edge1", good.Header.Get(HeaderTime), good.Header.Get(HeaderNonce), good.Header.Get(HeaderSignature), "edge2.oose.example:5971", good.RequestURI)
 	f.Add("", "", "", "", "", "")
 	f.Add("x", "-1", "AAAAAAAAAAAAAAAAAAAAAA", "AA", "[::1%eth0]", "/")
@@ -220,6 +220,6 @@ func BenchmarkCheck(b *testing.B) {
 		if _, _, _, err := parse(r.Header); err != nil {
 			b.Fatal(err)
 		}
-		_ = keys.keys[0].sum(r, "edge1", "1", "2")
+		_ = (*keys.ring.Load())[0].sum(r, "edge1", "1", "2")
 	}
 }

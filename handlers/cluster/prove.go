@@ -26,7 +26,7 @@ func (p *proving) WriteHeader(status int) {
 		header := p.Header()
 		header.Set(HeaderNode, node)
 		header.Set(HeaderTime, stamp)
-		header.Set(HeaderProof, p.h.deps.Keys.prove(p.call, status, node, stamp))
+		header.Set(HeaderProof, p.call.prove(status, node, stamp))
 	}
 	p.ResponseWriter.WriteHeader(status)
 }
