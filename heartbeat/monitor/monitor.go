@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -189,6 +190,7 @@ func (m *Monitor) adopt(nodes *Nodes) {
 	for id := range m.others {
 		if _, ok := nodes.roster.Place(id); !ok {
 			delete(m.others, id)
+			m.watched = slices.DeleteFunc(m.watched, func(watched string) bool { return watched == id })
 		}
 	}
 	for _, n := range nodes.list {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ooseio/oose/heartbeat"
+	"github.com/ooseio/oose/heartbeat/monitor"
 	"github.com/ooseio/oose/heartbeat/vote"
 )
 
@@ -303,5 +304,39 @@ func TestOff(t *testing.T) {
 		require.False(t, one.monitor.Status().Running)
 		require.False(t, w.all[1].standing(one).Away(), "it answers")
 		require.Equal(t, heartbeat.Down, w.all[1].standing(w.all[3]), "the two others are enough")
+	})
+}
+
+// A node that was down and is taken out of the registry is asked and voted about
+// no more, and one that joins is.
+func TestMembersChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		w.settle()
+		w.all[5].kill()
+		w.until(w.all[5:], down, 10*time.Second)
+		all := make([]monitor.Node, 0, 6)
+		for _, m := range w.all {
+			all = append(all, monitor.Node{ID: m.id, Name: m.id})
+		}
+		change := func(list []monitor.Node) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.nodes = monitor.NewNodes(list)
+		}
+		change(all[:5])
+		w.advance(3 * time.Second)
+		for _, m := range w.alive() {
+			s := m.monitor.Status()
+			require.Len(t, s.Nodes, 4)
+			require.False(t, m.standing(w.all[5]).Away(), "nothing is said of a stranger")
+		}
+		change(all)
+		w.until(w.all[5:], down, 10*time.Second)
+		change(nil)
+		w.advance(3 * time.Second)
+		require.Empty(t, w.all[0].monitor.Status().Nodes)
+		change(all)
+		w.until(w.all[5:], down, 10*time.Second)
 	})
 }

@@ -29,12 +29,12 @@ var errRefused = errors.New("connection refused")
 // world is a cluster whose nodes are monitors, and whose network can be spoilt.
 type world struct {
 	t      *testing.T
-	nodes  *monitor.Nodes
 	all    []*member
 	byID   map[string]*member
 	random *rand.Rand // guarded by mu
 
 	mu     sync.Mutex
+	nodes  *monitor.Nodes
 	delay  func(from, to int) time.Duration // one way
 	loss   float64                          // of packets
 	broken func(from, to int) bool          // nothing gets through
@@ -90,6 +90,13 @@ func newWorld(t *testing.T, nodes int) *world {
 	return w
 }
 
+// members is who is in the cluster.
+func (w *world) members() *monitor.Nodes {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nodes
+}
+
 func (w *world) stop() {
 	for _, m := range w.all {
 		m.kill()
@@ -103,7 +110,7 @@ func (m *member) startAfter(pause time.Duration) {
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
 	fresh := monitor.New(monitor.Options{
-		Self: m.id, Started: time.Now(), Transport: m, Nodes: func() *monitor.Nodes { return m.w.nodes },
+		Self: m.id, Started: time.Now(), Transport: m, Nodes: m.w.members,
 		Settings: func() monitor.Settings {
 			m.mu.Lock()
 			defer m.mu.Unlock()
