@@ -56,6 +56,7 @@ func (c *call) clones() error {
 	}
 	return c.streamed(func(stream *lineStream) (any, error) {
 		t := &teller{call: c, stream: stream, ask: &ask, act: act, plain: s.Empty() || act.Acts() && !act.Pretend && !ask.Detail}
+		c.repair.Look()
 		sum, err := tool.Run(c.r.Context(), s, act, clonetool.Report{Progress: t.progress, Outcome: t.outcome})
 		t.audit(sum, err)
 		switch {

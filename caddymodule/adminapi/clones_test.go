@@ -56,6 +56,8 @@ func (c *crew) Draining(context.Context, string) (repair.Drain, error) {
 	return d, c.failed
 }
 
+func (c *crew) Look() {}
+
 func (c *crew) Status() repair.Status { return repair.Status{LastError: "no room", Missing: 7} }
 
 func (c *crew) Now(context.Context) []string {

@@ -68,6 +68,7 @@ func (c *call) watchDrain(s *lineStream, p heartbeat.Peer, wait bool) (any, erro
 			return nil, context.Cause(ctx)
 		}
 		looked := time.Now()
+		c.repair.Look()
 		d, err := c.repair.Draining(ctx, p.ID)
 		if err != nil {
 			return nil, unfinished(err, 0, 1)

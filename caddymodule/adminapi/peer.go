@@ -27,6 +27,7 @@ type repairer interface {
 	clonetool.Agent
 	Draining(ctx context.Context, store string) (repair.Drain, error)
 	Now(ctx context.Context) []string
+	Look()
 	Status() repair.Status
 }
 

@@ -27,6 +27,14 @@ func (a *Agent) Content(ctx context.Context, h content.Hash) (Content, error) {
 	return Content{Plan: f.Plan, Clones: f.clones, Wanted: f.wanted, Blocked: f.refuse}, err
 }
 
+// Look judges anew how the stores stand, which Run does every second: for who
+// has just changed something about them, or asks a node that has just started.
+func (a *Agent) Look() {
+	if a.Ready() {
+		a.look()
+	}
+}
+
 // Standing tells how a store stands, as this node sees it now; false where it
 // knows none with that id.
 func (a *Agent) Standing(store string) (plan.Store, bool) { return a.cluster.Load().Store(store) }

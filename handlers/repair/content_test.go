@@ -14,7 +14,7 @@ import (
 func TestContent(t *testing.T) {
 	w := newTown(t, 3)
 	h := w.put("a note", w.nodes[0], w.nodes[1])
-	w.nodes[2].agent.look()
+	w.nodes[2].agent.Look()
 	c, err := w.nodes[2].agent.Content(t.Context(), h)
 	require.NoError(t, err)
 	require.Equal(t, 2, c.Count())
