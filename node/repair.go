@@ -66,13 +66,16 @@ func (n *Node) sights() []plan.Sight {
 }
 
 // elsewhere tells whether a store of another node is there, by what nodes agree
-// on: that a single request to it failed is no reason to make its clones anew.
+// on: that this one alone fails to reach it is no reason to make its clones anew.
 // With nobody who probes, the connections between nodes tell.
 func (n *Node) elsewhere(p heartbeat.Peer) bool {
-	if !p.Online || p.Cluster == "" || n.Registry.Standing(p.ID).Away() {
+	switch {
+	case !p.Online || p.Cluster == "" || n.others == nil:
 		return false
+	case n.rules().Heartbeat.Off:
+		return n.others.swarm == nil || !n.others.away(p.NodeID)
 	}
-	return n.others != nil && (n.others.swarm == nil || !n.others.away(p.NodeID))
+	return n.Registry.Standing(p.ID) != heartbeat.Down
 }
 
 // groupOf is a peer's failure domain; groups of several sites may share a name.

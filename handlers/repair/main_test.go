@@ -35,7 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // town is a cluster in one process: nodes with a store each, which call one
 // another over HTTP and share one engine of records.
 type town struct {
-	t      *testing.T
+	t      testing.TB
 	engine *recordtest.Memory
 	clock  *record.Clock
 	nodes  []*townNode
@@ -67,7 +67,7 @@ type townNode struct {
 // after is how long a store of a town stays away before it is lost.
 const after = 100 * time.Millisecond
 
-func newTown(t *testing.T, nodes int) *town {
+func newTown(t testing.TB, nodes int) *town {
 	t.Helper()
 	w := &town{
 		t: t, clock: record.NewClock(nil), away: map[string]bool{}, draining: map[string]bool{}, full: map[string]bool{},

@@ -193,9 +193,14 @@ func (a *Agent) settings() Settings {
 
 // note keeps an error for the status, and tells the log.
 func (a *Agent) note(what string, err error, fields ...zap.Field) {
+	a.fault(what, err)
+	a.Log.Warn(what, append(fields, zap.Error(err))...)
+}
+
+// fault keeps an error for the status.
+func (a *Agent) fault(what string, err error) {
 	a.counts.failed.Add(1)
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.lastErr, a.errAt = what+": "+err.Error(), time.Now()
-	a.mu.Unlock()
-	a.Log.Warn(what, append(fields, zap.Error(err))...)
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ooseio/oose/content"
+	"github.com/ooseio/oose/handlers/upload"
 	"github.com/ooseio/oose/inventory"
 	plan "github.com/ooseio/oose/inventory/repair"
 )
@@ -285,6 +286,11 @@ func (a *Agent) start(ctx context.Context, tasks *sync.WaitGroup, store string, 
 			left.Store(true)
 			if errors.Is(err, ErrNeeded) || errors.Is(err, inventory.ErrPromised) {
 				a.Log.Debug("clone is not dropped yet", zap.Stringer("hash", h), zap.Error(err))
+				return
+			}
+			if errors.Is(err, upload.ErrNoStore) { // that is so for many at once, and again and again
+				a.fault("repairing contents", err)
+				a.Log.Debug("no store takes a clone", zap.Stringer("hash", h), zap.Error(err))
 				return
 			}
 			a.note("repairing a content; it is tried again", err, zap.Stringer("hash", h))
