@@ -1,6 +1,11 @@
 package heartbeat
 
-import "github.com/ooseio/oose/peer"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ooseio/oose/peer"
+)
 
 // Standing is what the heartbeat says of a node, or of a peer by its node.
 type Standing uint8
@@ -26,6 +31,16 @@ func (s Standing) String() string {
 
 // MarshalText gives what String does.
 func (s Standing) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText gives.
+func (s *Standing) UnmarshalText(b []byte) error {
+	i := slices.Index(standingNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("unknown standing %.20q", b)
+	}
+	*s = Standing(i)
+	return nil
+}
 
 // Away tells whether a node is not to be asked.
 func (s Standing) Away() bool { return s >= Unreached }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -71,7 +72,16 @@ func (c *Cluster) contents(n int) (urls []string, data [][]byte) {
 		hash := a.Upload("f.bin", "sha256", bytes.NewReader(data[len(data)-1]))
 		urls = append(urls, "/"+a.Purchase(hash, "bin", nil).Token+"/f.bin")
 	}
-	c.agree()
+	for _, prism := range []*Node{c.Prism1, c.Prism2} {
+		eventually(c.t, func() bool {
+			for _, url := range urls {
+				if res, _ := fetch(c.t, a.HTTP, http.MethodGet, prism.URL(url)); res.StatusCode != http.StatusOK {
+					return false
+				}
+			}
+			return true
+		}, "every prism delivers them")
+	}
 	return urls, data
 }
 
@@ -100,4 +110,43 @@ func TestClusterHeartbeat(t *testing.T) {
 			stop()
 		}
 	})
+}
+
+// A node whose cable is pulled is unavailable to the others soon; it knows by
+// itself that it reaches nobody, accuses nobody, and is available when it is back.
+func TestClusterHeartbeatCut(t *testing.T) {
+	t.Parallel()
+	w := newNetwork(t, 5)
+	c := prepareEdges(t, 5, "", func(i int) []Option { return []Option{w.within(i)} })
+	c.start()
+	available := func(at *Node, node string) (n int) {
+		for _, p := range c.Peers(at) {
+			if p.Available && (node == "" || p.Node == node) {
+				n++
+			}
+		}
+		return n
+	}
+	doubting := func(at *Node) bool {
+		var status struct{ Heartbeat struct{ Doubting bool } }
+		_, text := fetch(t, at.Client(), http.MethodGet, at.AdminURL("/oose/status")) // from within its network
+		require.NoError(t, json.Unmarshal(text, &status), "%s", text)
+		return status.Heartbeat.Doubting
+	}
+	cut := c.Nodes["edge5"]
+	began := time.Now()
+	w.Cut(5)
+	for name, n := range c.Nodes {
+		if n != cut {
+			n.Eventually(func() bool { return available(n, "edge5") == 0 }, name+" takes edge5 for unavailable")
+		}
+	}
+	t.Logf("cut off: unavailable at all others after %s", time.Since(began).Round(time.Millisecond))
+	cut.Eventually(func() bool { return doubting(cut) && available(cut, "") == 2 }, "edge5 doubts itself, and asks only itself")
+	began = time.Now()
+	w.Heal(5)
+	for name, n := range c.Nodes {
+		n.Eventually(func() bool { return available(n, "") == 10 && !doubting(n) }, name+" takes all for available")
+	}
+	t.Logf("healed: available at all after %s", time.Since(began).Round(time.Millisecond))
 }

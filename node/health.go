@@ -34,7 +34,7 @@ func (n *Node) openHealth() {
 		Stores:   n.storeHealth,
 		Changed:  n.Registry.SetHealth,
 	})
-	n.others.handler.Handle(probe.Path, probe.Handler{Answerer: p.monitor})
+	n.others.handler.Handle(probe.Path, probe.Handler{Answerer: p.monitor, Caller: cluster.CallerOf})
 }
 
 // heartbeatSettings are those of the configuration in force.

@@ -22,7 +22,7 @@ func (c *call) peers() error {
 	list := []PeerAnswer{}
 	connections, conflict := c.connections()
 	for _, p := range c.registry.Peers() {
-		list = append(list, PeerAnswer{ID: p.ID, Peer: p, Available: c.registry.Available(p.ID)})
+		list = append(list, PeerAnswer{ID: p.ID, Peer: p, Available: c.registry.Available(p.ID), Standing: c.registry.Standing(p.ID)})
 	}
 	answer := PeersAnswer{Peers: list, Connections: connections}
 	if conflict != nil {

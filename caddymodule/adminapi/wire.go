@@ -281,7 +281,8 @@ type StatusAnswer struct {
 type PeerAnswer struct {
 	ID string `json:"id"`
 	heartbeat.Peer
-	Available bool `json:"available"`
+	Available bool               `json:"available"`
+	Standing  heartbeat.Standing `json:"standing"` // what the heartbeat says of its node
 }
 
 // PeersAnswer tells who is in the cluster, and how this node is connected with

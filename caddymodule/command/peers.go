@@ -49,7 +49,7 @@ func printPeers(sh *shell, now *adminapi.PeersAnswer) error {
 		if p.Kind == peer.Store {
 			free = humanSize(p.Free)
 		}
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", p.Name, peerState(p.Peer, p.Available), p.Node,
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", p.Name, peerState(p.Peer, p.Available, p.Standing), p.Node,
 			orDash(p.Site), orDash(p.Group), free, orDash(p.Cluster)))
 	}
 	if err := table(sh.out, rows...); err != nil {
@@ -69,12 +69,16 @@ func printPeers(sh *shell, now *adminapi.PeersAnswer) error {
 }
 
 // peerState tells whether a peer can be used, and why not.
-func peerState(p heartbeat.Peer, available bool) string {
+func peerState(p heartbeat.Peer, available bool, standing heartbeat.Standing) string {
 	switch {
 	case !p.Active:
 		return "no, switched off"
 	case p.Kind == peer.Store && !p.Online:
 		return "no, offline"
+	case standing == heartbeat.Down:
+		return "no, down by votes"
+	case standing == heartbeat.Unreached:
+		return "no, this node does not reach it"
 	case !available:
 		return "no, does not answer"
 	case p.Kind == peer.Store && (!p.Writable || !p.Room):

@@ -18,12 +18,11 @@ import (
 	"strings"
 
 	"github.com/ooseio/oose/handlers"
-	"github.com/ooseio/oose/handlers/cluster"
 	"github.com/ooseio/oose/heartbeat/monitor"
 )
 
 // Path is where nodes are probed.
-const Path = cluster.Prefix + "probe"
+const Path = "/cluster/probe"
 
 // maxBody bounds what either side sends, in bytes.
 const maxBody = 1 << 20
@@ -97,7 +96,10 @@ type Answerer interface {
 
 // Handler answers probes that came from a node of the cluster; whoever mounts
 // it has seen to that.
-type Handler struct{ Answerer Answerer }
+type Handler struct {
+	Answerer Answerer
+	Caller   func(ctx context.Context) string // the id of the node that signed a request
+}
 
 // ServeHTTP answers one probe.
 func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -122,7 +124,7 @@ func (h Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return handlers.Faultf(handlers.Malformed, "The probe is not valid JSON").Because(err)
 	}
-	if m.From == "" || m.From != cluster.CallerOf(r.Context()) {
+	if m.From == "" || m.From != h.Caller(r.Context()) {
 		return handlers.Faultf(handlers.Malformed, "The probe is signed by another node than it says")
 	}
 	_ = handlers.WriteJSON(w, r, http.StatusOK, h.Answerer.Answer(m)) // a node that is gone needs no answer

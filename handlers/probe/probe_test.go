@@ -63,7 +63,7 @@ func TestProbe(t *testing.T) {
 		Stores: []heartbeat.StoreHealth{{ID: "s", Readable: true, Free: 5}},
 		Votes:  []vote.Ballot{{Voter: "three", Started: 1, Seq: 2, Age: 3, Votes: []vote.Vote{{About: "four", Started: 5}}}},
 	}}
-	to := listen(t, probe.Handler{Answerer: a})
+	to := listen(t, probe.Handler{Answerer: a, Caller: cluster.CallerOf})
 	m := monitor.Message{From: "one", Started: 1, Have: 2, HaveOf: 3, Votes: a.answer.Votes}
 	got, err := transport(t, "one").Probe(t.Context(), to, m)
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestProbeEnds(t *testing.T) {
 }
 
 func TestHandlerRefuses(t *testing.T) {
-	h := probe.Handler{Answerer: &answerer{}}
+	h := probe.Handler{Answerer: &answerer{}, Caller: cluster.CallerOf}
 	for body, want := range map[string]int{
 		`{`: 400, `[]`: 400, `{"from":"somebody"}`: 400, `{}`: 400,
 		`{"from":"` + strings.Repeat("x", 1<<20) + `"}`: 400,
