@@ -86,6 +86,7 @@ func (a *Agent) told(ctx context.Context, c inventory.Clone) (result, error) {
 
 // serveCopy copies a clone of a store here to another store.
 func (a *Agent) serveCopy(ctx context.Context, h content.Hash, q question, done *atomic.Int64) (result, error) {
+	a.Look() // this node may have started a moment ago
 	c, err := a.copyHere(ctx, h, q.To, done)
 	if err != nil {
 		return result{}, err
@@ -95,6 +96,7 @@ func (a *Agent) serveCopy(ctx context.Context, h content.Hash, q question, done 
 
 // serveDrop has a store here drop its clone.
 func (a *Agent) serveDrop(ctx context.Context, h content.Hash, q question, _ *atomic.Int64) (result, error) {
+	a.Look()
 	return result{}, a.dropHere(ctx, q.Store, h)
 }
 
