@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"caddymodule/...":          {"caddymodule/...", "node/...", "handlers/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "journal/...", "record/...", "audit", "content", "peer"},
 	"node/...":                 {"handlers/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "journal/...", "redisdb/...", "record/...", "audit", "content", "peer"},
 	"handlers":                 {"inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "audit", "content", "peer"},
-	"handlers/...":             {"handlers", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
+	"handlers/...":             {"handlers", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "audit", "content", "peer"},
 	"handlers/clones/...":      {"handlers", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "heartbeat/...", "record/...", "content", "peer"},
 	"handlers/clonetool/...":   {"handlers", "handlers/repair/...", "inventory/...", "record/...", "content", "peer"},
 	"handlers/delivery/...":    {"handlers", "handlers/delivery/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},

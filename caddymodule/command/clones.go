@@ -71,18 +71,20 @@ stores that are away for lost, without waiting for repair { after }.`,
 		flags.BoolVar(&ask.Repair, "repair", false, "Tell what this node repairs")
 		flags.BoolVar(&ask.Now, "now", false, "With repair: take the stores that are away for lost at once")
 		return func(ctx context.Context, sh *shell, args []string) error {
-			if len(args) == 1 && args[0] == "repair" {
-				ask.Repair, args = true, nil
-			}
-			if ask.Repair {
-				return tellRepair(ctx, sh, ask)
-			}
-			if err := f.into(sh, &ask, args); err != nil {
-				return err
-			}
-			return runClones(ctx, sh, &ask)
+			return doClones(ctx, sh, &ask, &f, args)
 		}
 	})
+}
+
+// doClones does what the flags and arguments say.
+func doClones(ctx context.Context, sh *shell, ask *adminapi.ClonesRequest, f *clonesFlags, args []string) error {
+	if ask.Repair || len(args) == 1 && args[0] == "repair" {
+		return tellRepair(ctx, sh, *ask)
+	}
+	if err := f.into(sh, ask, args); err != nil {
+		return err
+	}
+	return runClones(ctx, sh, ask)
 }
 
 // into completes a request with what is no field of it.
