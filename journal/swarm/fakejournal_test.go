@@ -30,13 +30,14 @@ type fakeJournal struct {
 	most    int            // streams of one source that were ever read at a time
 	servers map[string]string
 	change  chan struct{}
+	reload  chan struct{} // closed: the streams end in good order
 	asked   func() // what Ahead does first
 }
 
 func newFakeJournal(own string) *fakeJournal {
 	return &fakeJournal{
 		own: own, heads: map[string]uint64{own: 0}, claims: map[string]uint64{own: 0},
-		acked: make(map[string]map[string]uint64), follows: make(map[string]int), servers: make(map[string]string), change: make(chan struct{}),
+		acked: make(map[string]map[string]uint64), follows: make(map[string]int), servers: make(map[string]string), change: make(chan struct{}), reload: make(chan struct{}),
 	}
 }
 
@@ -131,7 +132,7 @@ type fakeFrame struct {
 func (j *fakeJournal) Stream(ctx context.Context, source string, _ uint64, w io.Writer, flush func() error) error {
 	for {
 		j.mu.Lock()
-		mark, change := j.claims[source], j.change
+		mark, change, reload := j.claims[source], j.change, j.reload
 		j.mu.Unlock()
 		b, err := json.Marshal(fakeFrame{Mark: mark})
 		if err != nil {
@@ -149,6 +150,9 @@ func (j *fakeJournal) Stream(ctx context.Context, source string, _ uint64, w io.
 			case <-ctx.Done():
 				idle.Stop()
 				return ctx.Err()
+			case <-reload:
+				idle.Stop()
+				return nil
 			case <-change:
 				j.mu.Lock()
 				changed, change = j.claims[source] != mark, j.change

@@ -141,7 +141,7 @@ func (s *Swarm) choose(sessions []*session, source string, ours uint64, cur *str
 	}
 	if keep && ahead > ours && cur.wait.long() > stallTime {
 		s.log.Warn("a stream brings nothing while others know more", zap.String("source", source), zap.String("from", cur.session.peer.Name))
-		s.fail(cur)
+		s.fail(cur, false)
 		return s.choose(sessions, source, ours, nil)
 	}
 	switch {
@@ -158,12 +158,18 @@ func (s *Swarm) isHeld(source string, ses *session) bool {
 	return ok && time.Now().Before(h.until)
 }
 
-// fail ends a stream and leaves its node alone for a while, with this source.
-func (s *Swarm) fail(st *stream) {
+// fail ends a stream and leaves its node alone for a while, with this source. A
+// node that ended it in good order, as one does that takes a new configuration,
+// is asked again at once.
+func (s *Swarm) fail(st *stream, inOrder bool) {
 	st.stop()
 	key := held{st.source, st.session.peer.ID}
 	h := s.holds[key]
-	if time.Since(st.began) > steady && st.wait.long() < stallTime {
+	enough := steady
+	if inOrder {
+		enough = briefly
+	}
+	if time.Since(st.began) > enough && st.wait.long() < stallTime {
 		h = hold{until: time.Now()} // it was well: at once, and then not so soon
 	} else {
 		h.until = time.Now().Add(backoff(h.failures))
@@ -240,7 +246,7 @@ func (s *Swarm) over(ctx context.Context, st *stream, err error) {
 		err = io.EOF
 	}
 	if !st.ended && ctx.Err() == nil {
-		s.fail(st)
+		s.fail(st, errors.Is(err, io.EOF))
 		l := st.session.link
 		l.err, l.errAt = errorText(fmt.Errorf("following %s: %w", st.source, err)), time.Now()
 		if !errors.Is(err, errDropped) {

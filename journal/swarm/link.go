@@ -20,6 +20,7 @@ const (
 	slowRetry     = time.Minute      // of what said goodbye, or refuses us
 	rivalRetry    = 5 * time.Second  // of what conflicts
 	steady        = 15 * time.Second // what worked so long begins its back-off anew
+	briefly       = time.Second      // the same of a stream that was ended in good order
 )
 
 // Reasons for which an address is not connected to.

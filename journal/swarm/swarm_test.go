@@ -158,6 +158,26 @@ func TestManyDeadSources(t *testing.T) {
 	})
 }
 
+// TestReloads: a node that takes one configuration after another is followed on
+// at once, however often it does.
+func TestReloads(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a := w.node("a", nil)
+		b := w.node("b", nil, "a")
+		pause(5 * time.Second)
+		for i := range uint64(8) {
+			a.j.mu.Lock()
+			close(a.j.reload)
+			a.j.reload = make(chan struct{})
+			a.j.mu.Unlock()
+			a.j.write(1)
+			pause(time.Second)
+			require.EqualValues(t, i+1, b.j.has("src-a"))
+			pause(2 * time.Second)
+		}
+	})
+}
+
 // TestHighestClaim: of those that relay a source, the one that has most of it.
 func TestHighestClaim(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
