@@ -102,9 +102,13 @@ func (l *library) readers() (end func()) {
 			}
 		})
 	}
-	return func() {
+	rest := sync.OnceFunc(func() {
 		close(stop)
 		reading.Wait()
+	})
+	l.c.t.Cleanup(rest) // before the nodes are stopped, also after a failure
+	return func() {
+		rest()
 		require.Empty(l.c.t, failures, "every content could be read at any time")
 	}
 }
