@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"handlers/clonetool/...":   {"handlers", "handlers/repair/...", "inventory/...", "record/...", "content", "peer"},
 	"handlers/delivery/...":    {"handlers", "handlers/delivery/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
 	"handlers/handlertest/...": {"handlers/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "content", "peer"},
-	"handlers/prism/...":       {"handlers", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "audit", "content", "peer"},
+	"handlers/prism/...":       {"handlers", "handlers/ask", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "audit", "content", "peer"},
 	"handlers/repair/...":      {"handlers", "handlers/upload/...", "inventory/...", "record/...", "content", "peer"},
 	"handlers/store/...":       {"handlers", "handlers/delivery/...", "handlers/upload/...", "inventory/...", "purchase/...", "heartbeat/...", "account/...", "record/...", "audit", "content", "peer"},
 	"inventory/...":            {"inventory/...", "record/...", "content", "peer"},
