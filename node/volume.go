@@ -142,6 +142,9 @@ func (vs *volumes) release(v *openVolume) {
 		return
 	}
 	v.takeBack()
+	if o := vs.node.others; o != nil && o.server != nil {
+		o.server.LetGo(v.ID())
+	}
 	v.closeCache()
 	vs.useCaches()
 	v.stop()

@@ -72,7 +72,7 @@ func (s *Server) beginUpload(w http.ResponseWriter, r *http.Request, id string) 
 		return err
 	}
 	defer release()
-	u := &incoming{size: in.Size, typ: t, digest: inventory.NewHash(t)}
+	u := &incoming{store: in.Store, size: in.Size, typ: t, digest: inventory.NewHash(t)}
 	if err := s.uploads.add(id, u); err != nil {
 		return err
 	}

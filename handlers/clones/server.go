@@ -61,6 +61,15 @@ func NewServer(deps ServerDeps) *Server {
 // waits until all that the server does by itself has ended, or ctx has.
 func (s *Server) Close(ctx context.Context) error { return s.uploads.close(ctx) }
 
+// LetGo takes back the uploads to a store that have no verdict: it is about to be
+// closed, which waits for all who use it, and a node that died in the middle of an
+// upload leaves one that would be waited for until its patience ends.
+func (s *Server) LetGo(store string) {
+	for _, u := range s.uploads.of(store) {
+		u.abort()
+	}
+}
+
 // ServeHTTP answers another node.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := s.route(w, r); err != nil {

@@ -149,6 +149,19 @@ func (s *uploads) close(ctx context.Context) error {
 	}
 }
 
+// of takes the uploads to one store.
+func (s *uploads) of(store string) (list []*incoming) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, u := range s.all {
+		if u.store == store {
+			delete(s.all, id)
+			list = append(list, u)
+		}
+	}
+	return list
+}
+
 // The states of an upload.
 type state uint8
 
@@ -163,7 +176,8 @@ const (
 
 // incoming is one upload. A nil one is over.
 type incoming struct {
-	size   int64 // announced, -1: not known
+	store  string // its id
+	size   int64  // announced, -1: not known
 	typ    content.Type
 	digest hash.Hash // of what came; its one user is the request that brings the bytes
 	got    int64     // bytes, likewise
