@@ -12,7 +12,7 @@ import (
 )
 
 // crashes is how often each of these tests kills.
-const crashes = 10
+const crashes = 4
 
 // A node that is killed at any moment while it catches up goes on from there,
 // and has everything in the end.
@@ -26,7 +26,7 @@ func TestClusterFollowerKilled(t *testing.T) {
 	two.Kill()
 	var tokens, revoked []string
 	for range crashes {
-		for range 60 {
+		for range 15 {
 			tokens = append(tokens, a.Purchase(hash, "bin", nil).Token)
 		}
 		gone := tokens[rand.IntN(len(tokens)-1)]

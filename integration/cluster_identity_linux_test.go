@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -133,5 +136,58 @@ func TestClusterMutualTLS(t *testing.T) {
 			}())
 			require.Len(t, c.Peers(one), 4, "it is not in the registry")
 		})
+	}
+}
+
+// The secret is replaced on one node after the other, by reloads, while clients
+// buy at each node and fetch from the others: nothing fails. What was made before
+// works after it, and who has the old secret alone is a stranger then.
+func TestClusterSecretRotation(t *testing.T) {
+	parallel(t)
+	c := edges(t, 3, "content {\n copies 2\n }")
+	c.start()
+	one := c.Nodes["edge1"].Login()
+	data := []byte("made before")
+	hash := one.Upload("f.bin", "sha256", bytes.NewReader(data))
+	token := one.Purchase(hash, "bin", nil).Token
+	const renewed = "another secret of tests, long enough"
+	load := &pressure{stop: make(chan struct{})}
+	transport := &http.Transport{DisableKeepAlives: true} // what crosses with the end of an idle connection is another matter
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	for i := range 3 {
+		at := func(k int) *Node { return c.Nodes[fmt.Sprintf("edge%d", (i+k)%3+1)] }
+		maker := &API{t: t, base: at(0).URL(""), HTTP: client, Token: one.Token}
+		load.work(fmt.Sprintf("made at edge%d", i+1), func() error {
+			token, err := purchase(maker, hash)
+			if err != nil {
+				return err
+			}
+			return errors.Join(getExactly(client, at(1).URL("/"+token+"/f.bin"), data), getExactly(client, at(2).URL("/"+token+"/f.bin"), data))
+		})
+	}
+	for _, secrets := range []string{`"` + renewed + `" "` + clusterSecret + `"`, `"` + renewed + `"`} {
+		for i := range 3 {
+			n := c.Nodes[fmt.Sprintf("edge%d", i+1)]
+			load.goesOn(t)
+			text := n.config.Text
+			line, _, _ := strings.Cut(text[strings.Index(text, "secret "):], "\n")
+			r := n.Reload(Config{Text: strings.Replace(text, line, "secret "+secrets, 1)})
+			require.Zero(t, r.Code, "%s", r.Err)
+			c.waitPeers()
+		}
+	}
+	load.goesOn(t)
+	load.end(t)
+	for at := range c.Nodes {
+		require.Equal(t, http.StatusOK, c.get(at, token), "made before, at %s", at)
+	}
+	c.agree()
+
+	n := Prepare(t, Config{Text: "# not yet"}, WithHost("127.0.3.30"))
+	n.Configure(Config{Text: edgeText("stranger", "join "+c.Nodes["edge1"].URL(""), "")})
+	n.SpawnOnly()
+	refusedBecause(t, n, "secret")
+	for name, n := range c.Nodes {
+		require.False(t, strings.Contains(n.Log(), renewed) || strings.Contains(n.Log(), clusterSecret), "the log of %s has a secret", name)
 	}
 }

@@ -223,7 +223,7 @@ func TestClonesRoute(t *testing.T) {
 		}
 		return hashes, all
 	}
-	hashes, lines := told(`{"below":2}`)
+	hashes, _ := told(`{"below":2}`)
 	require.Equal(t, []string{hashA}, hashes)
 	hashes, _ = told(`{"all":true}`)
 	require.ElementsMatch(t, []string{hashA, hashB}, hashes)
