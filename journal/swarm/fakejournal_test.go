@@ -31,7 +31,7 @@ type fakeJournal struct {
 	servers map[string]string
 	change  chan struct{}
 	reload  chan struct{} // closed: the streams end in good order
-	asked   func() // what Ahead does first
+	asked   func()        // what Ahead does first
 }
 
 func newFakeJournal(own string) *fakeJournal {
