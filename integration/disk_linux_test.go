@@ -201,12 +201,13 @@ func TestFlippedByte(t *testing.T) {
 	r := n.Run("verify", "disk1", "--force", "--json")
 	require.Equal(t, exitDamaged, r.Code, r.Err)
 	require.Contains(t, r.Out, hash, r.Err)
-	require.NoFileExists(t, clone)
 	require.Len(t, filesIn(t, n.Path("disk1", "quarantine")), 1)
 	require.NoError(t, getExactly(a.HTTP, n.URL("/"+p.Token+"/f.bin"), data), "the sound clone is served")
-	var detail struct{ Map []string }
-	a.MustPost("/content/detail", map[string]string{"hash": hash}, &detail)
-	require.Equal(t, []string{"edge1:disk2"}, detail.Map)
+	n.Eventually(func() bool {
+		made, err := os.ReadFile(clone)
+		return err == nil && bytes.Equal(made, data)
+	}, "it is made anew of the sound one")
+	n.Eventually(func() bool { return detail(a, hash).Count == 2 }, "and counted")
 }
 
 // TestFilesBehindOurBack adds and removes files in a store's folder; a scan

@@ -256,7 +256,8 @@ func TestCommandsRefuse(t *testing.T) {
 		{[]string{"user"}, "name one of the commands"},
 		{[]string{"user", "promote"}, "unknown command"},
 		{[]string{"oose", "putt"}, "unknown command"},
-		{[]string{"drain", "disk1"}, "unknown command"},
+		{[]string{"drain", "none"}, "none"},
+		{[]string{"forget", "disk1"}, "disk1"},
 		{[]string{"status", "--address", "127.0.0.1:1"}, "oose run"},
 	} {
 		r := n.Run(c.args...)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 // crew is an agent that repairs at a word: each look at a draining store finds
 // one clone less that is needed.
 type crew struct {
+	mu       sync.Mutex // guards held
 	held     map[string][]string
 	needed   int64
 	failed   error
@@ -66,6 +68,8 @@ func (c *crew) Now(context.Context) []string {
 }
 
 func (c *crew) Content(_ context.Context, h content.Hash) (repair.Content, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	out := repair.Content{Wanted: 2}
 	for _, store := range c.held[h.String()] {
 		out.Clones = append(out.Clones, inventory.Clone{Hash: h, Store: store, Ext: "mp4", Size: 1000, Stored: 5, Kept: 1})
@@ -81,6 +85,8 @@ func (c *crew) Content(_ context.Context, h content.Hash) (repair.Content, error
 }
 
 func (c *crew) Copy(_ context.Context, h content.Hash, to string, _ func(int64)) (inventory.Clone, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.held[h.String()] = append(c.held[h.String()], to)
 	return inventory.Clone{}, nil
 }

@@ -189,6 +189,8 @@ func TestMadeBlindly(t *testing.T) {
 	store(t, first, "pki/root.crt", "cluster")
 	store(t, first, "pki/deleted", "cluster")
 	require.NoError(t, first.Delete(t.Context(), "pki/deleted"))
+	deleted := time.Now().UnixMilli()
+	require.Eventually(t, func() bool { return time.Now().UnixMilli() > deleted }, time.Second, time.Millisecond, "it is a deletion from before")
 
 	core, logs := observer.New(zap.WarnLevel)
 	k := NewKeeper(t.TempDir(), zap.New(core))
@@ -198,10 +200,9 @@ func TestMadeBlindly(t *testing.T) {
 	}
 	t.Cleanup(k.Attach(m, always))
 	synced(t, k)
-	for _, each := range []*Keeper{k, first} {
-		require.Equal(t, "cluster", load(t, each, "pki/root.crt"))
-		require.Equal(t, "own, again", load(t, each, "pki/new"))
-		require.Equal(t, "own, again", load(t, each, "pki/deleted"))
+	for key, want := range map[string]string{"pki/root.crt": "cluster", "pki/new": "own, again", "pki/deleted": "own, again"} {
+		require.Equal(t, want, load(t, k, key), key)
+		require.Eventually(t, func() bool { return load(t, first, key) == want }, 10*time.Second, time.Millisecond, key)
 	}
 	require.Equal(t, "pki/root.crt", logs.FilterMessageSnippet("reload the configuration").All()[0].ContextMap()["key"])
 }

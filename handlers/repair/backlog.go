@@ -42,6 +42,14 @@ func (b *backlog) add(h content.Hash, wait time.Duration) {
 	}
 }
 
+// waits tells whether a content is to be looked at later: other clones of its
+// upload may still be on their way.
+func (b *backlog) waits(h content.Hash, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting[h].After(now)
+}
+
 // due takes what is to be looked at now, and tells how long it is until there is
 // more.
 func (b *backlog) due(now time.Time) (list []content.Hash, next time.Duration, all bool) {

@@ -192,6 +192,9 @@ func (a *Agent) count(ctx context.Context, s *survey) (todo work, err error) {
 		}
 		s.Clones++
 		w := f.work()
+		if a.soon.waits(h, time.Now()) {
+			w &^= urgent | short
+		}
 		if f.refuse {
 			s.Blocked++
 		}
@@ -249,7 +252,7 @@ func (a *Agent) pass(ctx context.Context, w work, left *atomic.Bool) error {
 		if err != nil {
 			return err
 		}
-		if f.work()&w == 0 {
+		if f.work()&w == 0 || w != surplus && a.soon.waits(h, time.Now()) {
 			return nil
 		}
 		return a.start(ctx, &tasks, store, h, &f, w, left)
