@@ -276,6 +276,7 @@ func TestClusterRedisTrouble(t *testing.T) {
 	a := c.Prism1.Login()
 	b := a.use(c.Prism2)
 	data := noise(t, 3000)
+	eventually(t, func() bool { _, err := upload(a, data); return err == nil }, "the stores take content")
 	hash := a.Upload("f.bin", "sha256", bytes.NewReader(data))
 	known := a.Purchase(hash, "bin", nil).Token
 	fresh := a.Purchase(hash, "bin", nil).Token // which only Redis has in memory by now
