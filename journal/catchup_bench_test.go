@@ -8,8 +8,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -142,55 +140,4 @@ func bareBadger(b *testing.B, n int) {
 		}
 		require.NoError(b, txn.Commit())
 	}
-}
-
-// BenchmarkLag has one node write 1,000 changes a second and another follow;
-// the lag is from the moment at which a change is asked for until the other
-// node's watchers know it.
-//
-//	go test -run '^$' -bench Lag -benchtime 10s ./journal
-func BenchmarkLag(b *testing.B) {
-	a, f := benchStart(b), benchStart(b)
-	var mu sync.Mutex
-	asked := make(map[string]time.Time)
-	var lags []time.Duration
-	all := make(chan struct{})
-	f.Watch(record.Purchase, func(records []record.Record) {
-		now := time.Now()
-		mu.Lock()
-		defer mu.Unlock()
-		for _, r := range records {
-			lags = append(lags, now.Sub(asked[r.Key]))
-		}
-		if len(lags) == b.N {
-			close(all)
-		}
-	})
-	l := follow(f.Journal, a.Journal, a.Source(), nil)
-	defer l.cut()
-	b.ResetTimer()
-	ticker := time.NewTicker(time.Millisecond)
-	defer ticker.Stop()
-	var wg sync.WaitGroup
-	for i := range b.N {
-		<-ticker.C
-		wg.Go(func() {
-			key := fmt.Sprintf("a20261120%011x", i)
-			mu.Lock()
-			asked[key] = time.Now()
-			mu.Unlock()
-			_, err := a.Update(context.Background(), record.Purchase, key, record.IfAbsent(),
-				record.Change{Value: []byte(purchaseValue), Expires: time.Now().Add(time.Hour).UnixMilli()})
-			if err != nil {
-				b.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	<-all
-	b.StopTimer()
-	slices.Sort(lags)
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "changes/s")
-	b.ReportMetric(float64(lags[len(lags)/2].Microseconds())/1000, "ms-p50")
-	b.ReportMetric(float64(lags[len(lags)*99/100].Microseconds())/1000, "ms-p99")
 }
