@@ -81,9 +81,6 @@ func (b *batch) commit() error {
 			return err
 		}
 	}
-	if err := b.note(); err != nil {
-		return err
-	}
 	all, err := json.Marshal(b.totals)
 	if err != nil {
 		return err
@@ -136,13 +133,13 @@ func (b *batch) update(r *request) (result, error) {
 	at := b.timeAfter(g.versions)
 	own := b.sources[b.source]
 	for _, c := range r.changes {
-		own.head = b.j.committed.leaps.next(own.head)
+		b.j.next(&own)
 		in := makeIncoming(record.Record{
 			Topic: r.topic, Key: r.key, Member: c.Member, Source: b.source,
 			Time: at, Expires: c.Expires, Deleted: c.Delete, Final: c.Final,
 			Revision: own.head, Value: c.Value,
 		})
-		if err := b.put(g, &in); err != nil {
+		if err := b.keep(g, &in); err != nil {
 			return result{}, err
 		}
 	}

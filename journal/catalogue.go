@@ -107,3 +107,9 @@ func (r *resumes) forget(source, server string) {
 	defer r.mu.Unlock()
 	delete(r.at, resumption{source, server})
 }
+
+func (r *resumes) forgetAll(source string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.at, func(of resumption, _ uint64) bool { return of.source == source })
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,23 +23,13 @@ import (
 // member is one node of a cluster in one process.
 type member struct {
 	*running
-	name     string
-	wall     *wallClock
-	dir      string
-	lives    int             // databases it has had
-	revoked  map[string]bool // tokens that it knew to be revoked
-	restored *restored       // from an old copy, and not compared with all others yet
-	copies   []oldCopy
+	name    string
+	wall    *wallClock
+	dir     string
+	lives   int             // databases it has had
+	revoked map[string]bool // tokens that it knew to be revoked
+	copies  []string        // of its database, by folder
 }
-
-type oldCopy struct {
-	dir    string
-	source string
-	head   uint64
-}
-
-// restored is what a database is that was restored.
-type restored struct{ head uint64 }
 
 // cluster is what a model test does things to.
 type cluster struct {
@@ -49,11 +40,10 @@ type cluster struct {
 	members []*member
 	links   []*faulty
 	tapes   []tape
-	truth   map[string][]record.Record // by record key: all that was written and acknowledged, in order
-	gone    map[string]uint64          // by record key: up to here it may be dropped, as of a former owner
+	truth   map[string][]record.Record // by identity: all that was written and acknowledged
+	gone    map[string]uint64          // by identity: up to here it may be dropped, as of a former owner
 	swept   bool                       // things expired
-	renewed bool                       // a member went on as a new source
-	forked  map[string]bool            // sources that somebody followed over a gap, see docs/replication.md
+	split   bool                       // a source was
 	calm    bool                       // all comes to rest between two steps
 	sources []string                   // in the order in which they came to be
 }
@@ -73,7 +63,7 @@ type tape struct {
 }
 
 func newCluster(rt *rapid.T, t *testing.T, base string, nodes int) *cluster {
-	c := &cluster{rt: rt, t: t, base: base, truth: make(map[string][]record.Record), gone: make(map[string]uint64), forked: make(map[string]bool)}
+	c := &cluster{rt: rt, t: t, base: base, truth: make(map[string][]record.Record), gone: make(map[string]uint64)}
 	for i := range nodes {
 		m := &member{name: fmt.Sprint("n", i), wall: newWallClock()}
 		c.members = append(c.members, m)
@@ -102,10 +92,16 @@ func (c *cluster) begin(m *member, dir string) {
 	}(m.running)
 }
 
-// note remembers a member's source: their names are random, their order is not.
+// note remembers the sources that a member knows: their names are random, their
+// order is not, but for branches that come to be at once.
 func (c *cluster) note(m *member) {
 	if !slices.Contains(c.sources, m.Source()) {
 		c.sources = append(c.sources, m.Source())
+	}
+	for _, source := range m.Sources() {
+		if _, _, branch := parseBranch(source); branch && !slices.Contains(c.sources, source) {
+			c.sources, c.split = append(c.sources, source), true
+		}
 	}
 }
 
@@ -209,7 +205,7 @@ func (c *cluster) lose(m *member) {
 	c.cutOff(m)
 	c.stop(m)
 	m.lives++
-	m.revoked, m.restored, m.copies = nil, nil, nil
+	m.revoked, m.copies = nil, nil
 	c.begin(m, c.folder())
 }
 
@@ -219,94 +215,73 @@ func (c *cluster) keep(m *member) {
 	if m.Head() == 0 {
 		return
 	}
-	one := oldCopy{dir: c.folder(), source: m.Source(), head: m.Head()}
-	snapshot(c.t, m.dir, one.dir)
-	m.copies = append(m.copies, one)
+	dir := c.folder()
+	snapshot(c.t, m.dir, dir)
+	m.copies = append(m.copies, dir)
 }
 
-// restore begins a member from an old copy. It meets nobody until it has
-// compared itself with the others.
-func (c *cluster) restore(m *member, one oldCopy) {
+// restore begins a member from an old copy.
+func (c *cluster) restore(m *member, copied string) {
 	c.cutOff(m)
 	c.stop(m)
 	m.revoked = nil
 	m.lives++
-	c.tapes = nil
 	dir := c.folder()
-	snapshot(c.t, one.dir, dir)
+	snapshot(c.t, copied, dir)
 	c.begin(m, dir)
-	m.restored = &restored{head: one.head}
 }
 
-// encounter has two members do what nodes do when they meet: what others know
-// more of them, they do not hear.
+// encounter has two members do what nodes do when they meet: each reads what
+// the other has.
 func (c *cluster) encounter(a, b *member) {
-	c.compare(a, b)
-	c.compare(b, a)
+	c.hear(a, b)
+	c.hear(b, a)
 }
 
-// compare has a restored member do what a node does when it meets others.
-func (c *cluster) compare(m *member, others ...*member) {
-	if m.restored == nil {
+func (c *cluster) hear(m, other *member) {
+	if m == other {
 		return
 	}
-	source, head := m.Source(), m.restored.head
-	lost := func(r record.Record) bool { return r.Source == source && r.Revision > head }
-	knows := func(other *member) bool { return other != m && m.Ahead(other.state(source).head) }
-	ahead := slices.ContainsFunc(others, knows)
-	if !ahead && slices.ContainsFunc(c.members, knows) {
-		c.forked[source] = true
-		c.forget(func(r record.Record) bool { return r.Source == source })
-		return
-	}
-	m.restored = nil
-	if ahead {
-		require.NoError(c.rt, m.Renew(context.Background()))
-		c.note(m)
-		c.renewed = true
-	} else {
-		c.forget(lost) // what it had written once is nowhere
-	}
-	for _, r := range m.walk() {
-		if r.Source == m.Source() && (ahead || lost(r)) {
-			c.remember(r)
-		}
-	}
+	require.NoError(c.rt, m.Part(context.Background(), other.Catalogue()))
+	c.note(m)
+}
+
+// identity is what all versions of one record have in common that one node
+// wrote, under whatever name.
+func identity(r *record.Record) string {
+	whole := *r
+	whole.Source = rootOf(r.Source)
+	return string(recordKey(&whole))
 }
 
 func (c *cluster) remember(r record.Record) {
-	if c.forked[r.Source] {
-		return
-	}
-	key := string(recordKey(&r))
-	c.truth[key] = append(c.truth[key], r)
+	c.truth[identity(&r)] = append(c.truth[identity(&r)], r)
 }
 
-func (c *cluster) forget(gone func(record.Record) bool) {
-	for key, all := range c.truth {
-		var kept []record.Record
-		for _, r := range all {
-			if !gone(r) {
-				kept = append(kept, r)
-			}
-		}
-		c.truth[key] = kept
-	}
+// knowledge is what a member knows of each source.
+func (m *member) knowledge() map[string]state {
+	m.committed.mu.Lock()
+	defer m.committed.mu.Unlock()
+	return maps.Clone(m.committed.sources)
 }
 
-// meet has those that were restored compare themselves with all others.
-func (c *cluster) meet() {
-	for _, m := range c.members {
-		c.cutOff(m)
-	}
-	for _, m := range c.members {
-		c.compare(m, c.members...)
-	}
+// descends tells whether a revision is of a source's own past, or its own.
+func descends(source string, s state, revision uint64) bool {
+	return !s.leaps.within(revision)
+}
+
+// owns tells whether a revision is kept under the name of a source.
+func owns(source string, s state, revision uint64) bool {
+	_, began, _ := parseBranch(source)
+	return revision > began && descends(source, s, revision)
 }
 
 // heal lets everybody follow everything from everybody until nothing more
 // comes, and all clocks be one.
 func (c *cluster) heal() {
+	for _, m := range c.members {
+		c.cutOff(m)
+	}
 	var latest time.Time
 	for _, m := range c.members {
 		if now := m.wall.time(); now.After(latest) {
@@ -347,6 +322,12 @@ func (c *cluster) mesh() {
 		have[fmt.Sprint(l.to.name, l.from.name, l.source)] = true
 	}
 	c.links = kept
+	for _, to := range c.members {
+		c.note(to)
+		for _, from := range c.members {
+			c.hear(to, from)
+		}
+	}
 	for _, to := range c.members {
 		for _, from := range c.members {
 			for _, source := range c.known(from) {

@@ -27,7 +27,7 @@ var (
 
 // request is what waits for the committer: one of an own update, what others
 // wrote and what is known with it, hints of what is due, what is no longer
-// alive, or a new source.
+// alive, or a source to be split.
 type request struct {
 	topic   record.Topic
 	key     string
@@ -35,13 +35,14 @@ type request struct {
 	changes []record.Change
 
 	incoming []incoming
-	pass     *pass // through all that a source wrote, while catching up; else nil
+	from     *origin // of the stream that brings it, nil for an import
+	pass     *pass   // through all that a source wrote, while catching up; else nil
 	mark     *mark
 
 	due    []hint
 	gone   []revised
-	former bool // what is gone was of former owners, see Drop
-	renew  bool // goes alone
+	former bool  // what is gone was of former owners, see Drop
+	fork   *fork // goes alone
 
 	progress atomic.Uint32 // waiting, then taken or abandoned
 	done     chan result   // takes one
@@ -142,7 +143,7 @@ func (j *Journal) Run(ctx context.Context) error {
 		j.upkeep(ctx)
 	}()
 	if err := j.resume(); err != nil {
-		j.log.Error("going on as a new source could not be finished", zap.Error(err))
+		j.log.Error("a source could not be split", zap.Error(err))
 	}
 	j.commitLoop(ctx)
 	<-kept
@@ -157,8 +158,8 @@ func (j *Journal) commitLoop(ctx context.Context) {
 		if !ok {
 			return
 		}
-		if batch[0].renew {
-			batch[0].done <- result{err: j.renew()}
+		if f := batch[0].fork; f != nil {
+			batch[0].done <- result{err: j.split(*f)}
 			continue
 		}
 		j.process(batch)
@@ -175,7 +176,7 @@ func (j *Journal) gather(ctx context.Context, held **request) ([]*request, bool)
 			return false
 		}
 		n, size := r.weight()
-		if len(batch) > 0 && (changes+n > maxChanges || bytes+size > maxBytes || r.renew || batch[0].renew) {
+		if len(batch) > 0 && (changes+n > maxChanges || bytes+size > maxBytes || r.fork != nil || batch[0].fork != nil) {
 			*held = r
 			return true
 		}

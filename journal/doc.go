@@ -27,10 +27,9 @@
 //	x due r-key                      a hint that this may go at due (ms since 1970):
 //	                                 purchases, their uses, sessions, tombstones
 //	m topic 0 member 0 key           what a member has (inventory alone)
-//	s source                         head, claim, newest dropped tombstone, last time
+//	s source                         head, claim, newest dropped tombstone, last time, leaps
 //	n                                number and digest of the versions alive in each topic
-//	f                                version of this format, this node's source, and what
-//	                                 it needs to notice that it was restored from an old copy
+//	f                                version of this format, and under which name this node writes
 //	z                                zeros, now and then; see flush
 //
 // Badger's own expiry is not used: it would take single versions away, without

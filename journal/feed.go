@@ -16,7 +16,7 @@ type feed struct {
 	bytes   int
 	claim   uint64
 	more    chan struct{} // closed when there is more
-	ended   bool          // the source was renewed
+	ended   bool          // the source was split
 }
 
 // entry is one commit.
@@ -132,6 +132,7 @@ type look struct {
 	status  status
 	head    uint64
 	end     uint64
+	leaps   leaps
 	more    <-chan struct{}
 	ended   bool
 }
@@ -144,7 +145,7 @@ func (j *Journal) look(source string, f *feed, from uint64) look {
 	s := j.committed.sources[source]
 	l := look{
 		status: status{s.claim, s.dropped, j.committed.complete[source]}, head: s.head,
-		end: f.end(), more: f.more, ended: f.ended, lagged: from < f.first,
+		leaps: s.leaps, end: f.end(), more: f.more, ended: f.ended || j.committed.moving[source], lagged: from < f.first,
 	}
 	if source == j.Source() {
 		l.status.at = now

@@ -17,7 +17,7 @@ const silence = 2 * markEvery
 // it is when Follow ends, so that a Read that waits comes back.
 //
 // Its errors: ErrStream (garbage, oversized frames), with nothing kept of the
-// bad frame; ErrSilent, when not a byte came for 20 s; ErrResume; ctx's; r's,
+// bad frame; ErrSilent, when not a byte came for 20 s; ErrResume; ErrForked; ctx's; r's,
 // io.EOF among them; the engine's.
 func (j *Journal) Follow(ctx context.Context, source, server string, r io.Reader, claimed func(claim uint64)) error {
 	if source == "" || len(source) > record.MaxKey || source == j.Source() {
@@ -57,7 +57,8 @@ type follower struct {
 	claimed func(uint64)
 	told    uint64 // the claim that was told last
 
-	pass   *pass // until its mark
+	from   *origin // of the stream, as it began last
+	pass   *pass   // until its mark
 	held   []incoming
 	marked uint64 // the last mark
 }
@@ -90,14 +91,19 @@ func (f *follower) take(ctx context.Context, e event) error {
 	case e.err != nil:
 		return e.err
 	case e.begin != nil:
-		return f.begin(*e.begin)
+		return f.begin(ctx, *e.begin)
 	}
 	f.held = e.records
 	return nil
 }
 
 // begin checks that the server answers what was asked.
-func (f *follower) begin(w begin) error {
+func (f *follower) begin(ctx context.Context, w begin) error {
+	if w.source == f.source {
+		if err := f.meet(ctx, &w); err != nil {
+			return err
+		}
+	}
 	s := f.j.state(f.source)
 	resumed := f.j.resumes.get(f.source, f.server)
 	switch {
@@ -115,6 +121,25 @@ func (f *follower) begin(w begin) error {
 	return nil
 }
 
+// meet sees to it that what comes continues what is here.
+func (f *follower) meet(ctx context.Context, w *begin) error {
+	from, split, err := f.j.meet(w)
+	if err == nil {
+		split, err = f.j.withheld(from)
+	}
+	switch {
+	case split != nil:
+		if res := f.j.submit(ctx, f.j.live, &request{fork: split}); res.err != nil {
+			return fmt.Errorf("splitting a source: %w", res.err)
+		}
+		return ErrForked
+	case err != nil:
+		return err
+	}
+	f.from = from
+	return nil
+}
+
 // commit writes what is held, and what is known with it.
 func (f *follower) commit(ctx context.Context, m *mark) error {
 	if len(f.held) == 0 && m == nil {
@@ -124,7 +149,7 @@ func (f *follower) commit(ctx context.Context, m *mark) error {
 	if f.pass != nil {
 		queue = f.j.background
 	}
-	if err := f.j.take(ctx, queue, f.held, f.pass, m); err != nil {
+	if err := f.j.take(ctx, queue, f.from, f.held, f.pass, m); err != nil {
 		return fmt.Errorf("keeping what came: %w", err)
 	}
 	if p := f.pass; p != nil && len(f.held) > 0 {
@@ -192,7 +217,7 @@ func (f *follower) mark(ctx context.Context, s status) error {
 // anew, because its claim has not moved.
 func (f *follower) drop(ctx context.Context, claim uint64) error {
 	// From here on nobody who lags may bring any of it back.
-	if err := f.j.take(ctx, f.j.background, nil, nil, &mark{source: f.source, settled: claim}); err != nil {
+	if err := f.j.take(ctx, f.j.background, f.from, nil, nil, &mark{source: f.source, settled: claim}); err != nil {
 		return fmt.Errorf("dropping what is gone: %w", err)
 	}
 	if f.pass.fresh.Load() {

@@ -33,9 +33,6 @@ func (j *Journal) Acknowledge(node string, claims map[string]uint64) {
 		}
 	}
 	j.committed.mu.Unlock()
-	if claim := known[j.Source()]; claim > 0 && !j.Ahead(claim) {
-		j.met.Store(true)
-	}
 	f := &j.followers
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,12 +96,13 @@ func (j *Journal) holders(revision uint64) (n int, moved <-chan struct{}) {
 
 // lags returns for each node that follows by how many revisions of this
 // journal's own source it is behind.
-func (f *followers) lags(source string, head uint64, left leaps) map[string]uint64 {
+func (j *Journal) lags() map[string]uint64 {
+	f, source := &j.followers, j.Source()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	lags := make(map[string]uint64, len(f.claims))
 	for node, claims := range f.claims {
-		lags[node] = left.behind(claims[source], head)
+		lags[node] = j.Behind(claims[source])
 	}
 	return lags
 }

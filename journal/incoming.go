@@ -44,10 +44,16 @@ type mark struct {
 func (b *batch) receive(r *request) (result, error) {
 	own := b.state(b.source)
 	for i := range r.incoming {
-		if in := &r.incoming[i]; in.Source == b.source && (in.Revision > own.head || b.j.committed.leaps.within(in.Revision)) {
+		if in := &r.incoming[i]; in.Source == b.source && (in.Revision > own.head || own.leaps.within(in.Revision)) {
 			return result{err: fmt.Errorf("%w: revision %d of this journal's own source, which has come to %d",
 				record.ErrInvalid, in.Revision, own.head)}, nil
 		}
+	}
+	if o := r.from; o != nil {
+		if b.j.committed.parted[o.source] != o.parts {
+			return result{err: ErrForked}, nil
+		}
+		b.leap(o)
 	}
 	if p := r.pass; p != nil && !p.begun {
 		p.begun = true
@@ -77,6 +83,7 @@ var errUnread = errors.New("what is kept can't be read")
 // than the claim is here, or was removed since: then it must not come back.
 func (b *batch) accept(in *incoming, p *pass) error {
 	s := b.state(in.Source)
+	b.branches(in.Source)
 	if in.Source == b.source || in.Revision <= max(s.claim, b.j.settled[in.Source]) {
 		return nil
 	}
@@ -89,11 +96,37 @@ func (b *batch) accept(in *incoming, p *pass) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnread, err)
 	}
+	b.j.clock.Observe(in.Time)
+	return b.keep(g, in)
+}
+
+// keep puts a version, unless one that replaces it is here.
+func (b *batch) keep(g *group, in *incoming) error {
+	replaced, err := b.supersede(g, in)
+	if err != nil || replaced {
+		return err
+	}
 	if i, found := g.find(in.Member, in.Source); found && g.versions[i].Revision >= in.Revision {
 		return nil
 	}
-	b.j.clock.Observe(in.Time)
 	return b.put(g, in)
+}
+
+// leap notes what a stream says of its source's leaps.
+func (b *batch) leap(o *origin) {
+	s := b.state(o.source)
+	if with := s.leaps.with(o.leaps...); len(with) != len(s.leaps) {
+		s.leaps = with
+		b.sources[o.source], b.dirty = s, true
+	}
+	b.branches(o.source)
+}
+
+// branches notes whether a source is a branch: its past has to be looked at.
+func (b *batch) branches(source string) {
+	if root, _, is := parseBranch(source); is {
+		b.j.branched[root] = true
+	}
 }
 
 // spoil ends the freshness of a source's pass, unless it is p that writes.
@@ -107,7 +140,7 @@ func (b *batch) spoil(source string, p *pass) {
 // place returns the group into which a version goes. While catching up most
 // versions are new: then the others under their key need not be read.
 func (b *batch) place(in *incoming, p *pass) (*group, error) {
-	if p == nil {
+	if p == nil || b.j.branched[rootOf(in.Source)] {
 		return b.load(in.Topic, in.Key)
 	}
 	certain := p.fresh.Load() && p.seen.first(in.key)
@@ -136,11 +169,10 @@ func (b *batch) place(in *incoming, p *pass) (*group, error) {
 
 // advance notes what is known of a source from now on.
 func (b *batch) advance(m *mark) {
-	before := b.state(m.source)
-	s := before
-	s.claim, s.dropped = max(s.claim, m.claim), max(s.dropped, m.dropped)
-	s.head = max(s.head, s.claim)
-	if s != before {
+	s := b.state(m.source)
+	if m.claim > s.claim || m.dropped > s.dropped {
+		s.claim, s.dropped = max(s.claim, m.claim), max(s.dropped, m.dropped)
+		s.head = max(s.head, s.claim)
 		b.sources[m.source], b.dirty = s, true
 		b.complete[m.source] = max(b.complete[m.source], m.at)
 	}
@@ -200,13 +232,13 @@ func (b *batch) forget(gone []revised, former bool) (result, error) {
 
 // take has the committer write what others wrote, in as many requests as it
 // needs; the mark goes with the last one.
-func (j *Journal) take(ctx context.Context, queue chan<- *request, items []incoming, p *pass, m *mark) error {
+func (j *Journal) take(ctx context.Context, queue chan<- *request, from *origin, items []incoming, p *pass, m *mark) error {
 	for {
 		n, bytes := 0, 0
 		for ; n < len(items) && n < maxChanges && bytes < maxBytes; n++ {
 			bytes += items[n].weight()
 		}
-		req := &request{incoming: items[:n], pass: p}
+		req := &request{from: from, incoming: items[:n], pass: p}
 		if items = items[n:]; len(items) == 0 {
 			req.mark = m
 		}

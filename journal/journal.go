@@ -24,7 +24,7 @@ var (
 )
 
 // formatVersion is what this code reads and writes.
-const formatVersion = 1
+const formatVersion = 2
 
 // Defaults of Options.
 const (
@@ -65,7 +65,7 @@ type Journal struct {
 	damaged atomic.Bool // see verify
 	clock   *record.Clock
 	log     *zap.Logger
-	source  atomic.Pointer[string] // the committer replaces it, see Renew
+	source  atomic.Pointer[string] // the committer replaces it, see Part
 	cache   *record.Cache[[]record.Record]
 	space   *space
 	pending hints
@@ -87,11 +87,7 @@ type Journal struct {
 	// there is nothing here but what the pass itself brought.
 	settled   map[string]uint64
 	fresh     map[string]*pass
-	opened    uint64      // see format.Opened; the committer's, as are the next three
-	leapt     bool        // this run's leap is not in the f key yet
-	noted     bool        // the f key says so
-	renewing  *renewing   // what is left to do of Renew
-	met       atomic.Bool // another node has said how far it follows
+	branched  map[string]bool // first sources that have branches; the committer's
 	followers followers
 	resumes   resumes
 	counters  counters
@@ -141,6 +137,7 @@ func Open(opts Options) (*Journal, error) {
 		folder:     folder{path: opts.Dir, sync: syncFolder},
 		settled:    make(map[string]uint64),
 		fresh:      make(map[string]*pass),
+		branched:   make(map[string]bool),
 	}
 	if err := j.load(opts.Cluster); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", opts.Dir, err), db.Close())
@@ -228,7 +225,7 @@ const (
 )
 
 // Source returns the identity under which this database writes, random and
-// made with it; Renew changes it.
+// made with it; Part may change it.
 func (j *Journal) Source() string { return *j.source.Load() }
 
 // Head returns the last revision that this source gave.

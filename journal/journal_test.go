@@ -75,13 +75,28 @@ func TestFormat(t *testing.T) {
 	for range 2 {
 		_, err := Open(Options{Dir: dir})
 		require.ErrorIs(t, err, ErrFormat, "and the lock is given back")
-		require.ErrorContains(t, err, "format 2")
+		require.ErrorContains(t, err, "format 3")
 	}
 	write(map[string]int{"version": 0})
 	_, err := Open(Options{Dir: dir})
 	require.ErrorContains(t, err, "malformed")
-	write(format{Version: formatVersion, Source: "x"})
-	require.Equal(t, "x", start(t, Options{Dir: dir}).Source())
+	write(format{Version: 1, Source: "x"}) // an older one is a part of this
+	j := start(t, Options{Dir: dir})
+	require.Equal(t, "x", j.Source())
+	err = j.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(formatKey)
+		if err != nil {
+			return err
+		}
+		return item.Value(func(b []byte) error {
+			require.JSONEq(t, `{"version":2,"source":"x"}`, string(b), "no older program may write it from now on")
+			return nil
+		})
+	})
+	require.NoError(t, err)
+	s, err := decodeState([]byte{5, 4, 3, 2})
+	require.NoError(t, err)
+	require.Equal(t, state{head: 5, claim: 4, dropped: 3, last: 2}, s)
 }
 
 func TestLocked(t *testing.T) {

@@ -1,9 +1,11 @@
 package journal
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
@@ -13,12 +15,6 @@ import (
 type format struct {
 	Version int    `json:"version"`
 	Source  string `json:"source"`
-	// Renewing is there while Renew has not finished.
-	Renewing *renewing `json:"renewing,omitempty"`
-	// Opened is the head when the database was opened first since another
-	// node was met: what is behind it may have to be moved, see Renew.
-	Opened *uint64 `json:"opened,omitempty"`
-	Leaps  leaps   `json:"leaps,omitempty"`
 }
 
 // load reads what the committer begins with, and makes it in a new database.
@@ -28,10 +24,10 @@ func (j *Journal) load(cluster bool) error {
 		return err
 	}
 	j.source.Store(&f.Source)
-	j.renewing = f.Renewing
 	j.committed.sources = map[string]state{f.Source: {}}
 	j.committed.complete = make(map[string]int64)
 	j.committed.feeds = make(map[string]*feed)
+	j.committed.parted, j.committed.moving = make(map[string]int), make(map[string]bool)
 	err = j.db.View(func(txn *badger.Txn) (err error) {
 		if err := j.loadStates(txn); err != nil {
 			return err
@@ -43,11 +39,14 @@ func (j *Journal) load(cluster bool) error {
 		return fmt.Errorf("reading its state: %w", err)
 	}
 	own := j.committed.sources[f.Source]
-	j.committed.leaps = f.Leaps.leapt(own.head, cluster, j.committed.sources, f.Source)
-	j.leapt = len(j.committed.leaps) > 0 && j.committed.leaps[len(j.committed.leaps)-1].From == own.head
-	j.opened, j.noted = own.head, f.Opened != nil
-	if j.noted {
-		j.opened = min(own.head, *f.Opened)
+	j.committed.pending = leapt(own.head, cluster, j.committed.sources, f.Source)
+	for source := range j.committed.sources {
+		if root, _, is := parseBranch(source); is {
+			j.branched[root] = true
+		}
+	}
+	if f, left := j.unfinished(); left {
+		j.committed.moving[f.source], j.committed.moving[branchName(f.source, f.leap.To)] = true, true
 	}
 	j.committed.head.Store(own.head)
 	j.clock.Restore(own.last)
@@ -89,22 +88,35 @@ func (j *Journal) loadFormat() (format, error) {
 		return f, fmt.Errorf("%w: it is in format %d and this program knows up to %d, use a newer one", ErrFormat, f.Version, formatVersion)
 	case f.Version < 1 || f.Source == "":
 		return f, fmt.Errorf("reading its format: %w", errValue)
+	case f.Version < formatVersion && j.space.check() == nil:
+		f.Version = formatVersion // the older one is a part of it
+		return f, j.writeFormat(f)
 	}
 	return f, nil
 }
 
 func (j *Journal) makeFormat() (format, error) {
 	f := format{Version: formatVersion, Source: newSource()}
-	b, err := json.Marshal(f)
-	if err != nil {
-		return f, err
-	}
 	if err := j.space.check(); err != nil {
 		return f, err
 	}
-	if err := j.db.Update(func(txn *badger.Txn) error { return txn.Set(formatKey, b) }); err != nil {
-		return f, fmt.Errorf("writing its format: %w", err)
+	if err := j.writeFormat(f); err != nil {
+		return f, err
 	}
 	j.log.Info("made a new database", zap.String("source", f.Source))
 	return f, nil
 }
+
+func (j *Journal) writeFormat(f format) error {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	if err := j.db.Update(func(txn *badger.Txn) error { return txn.Set(formatKey, b) }); err != nil {
+		return fmt.Errorf("writing its format: %w", err)
+	}
+	return nil
+}
+
+// newSource makes the identity of a writer: random letters and digits.
+func newSource() string { return strings.ToLower(rand.Text()) }

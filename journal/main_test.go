@@ -101,7 +101,7 @@ func (r *running) Inject(records ...record.Record) {
 		if i%2 == 0 {
 			queue = r.background
 		}
-		require.NoError(r.tb, r.take(context.Background(), queue, []incoming{makeIncoming(records[i])}, nil, nil))
+		require.NoError(r.tb, r.take(context.Background(), queue, nil, []incoming{makeIncoming(records[i])}, nil, nil))
 	}
 }
 

@@ -14,9 +14,11 @@ type committed struct {
 	mu       sync.Mutex
 	sources  map[string]state
 	totals   totals
-	leaps    leaps
+	pending  leap             // of this run, over what may have been written before; none after it was taken
 	feeds    map[string]*feed // of the sources that are streamed
 	complete map[string]int64 // by the source's clock, in milliseconds: what it wrote before is known
+	parted   map[string]int   // how often a source was split in this run
+	moving   map[string]bool  // sources between which records move
 	failure  error            // a commit failed: nothing is written any more
 }
 
@@ -39,15 +41,7 @@ func (j *Journal) publish(b *batch) {
 		j.committed.completed(source, at)
 	}
 	j.committed.totals = b.totals
-	if old := j.Source(); old != b.source {
-		j.source.Store(&b.source)
-		j.committed.leaps = nil
-		if f := j.committed.feeds[old]; f != nil {
-			f.ended = true
-			f.wake()
-			delete(j.committed.feeds, old)
-		}
-	}
+	j.source.Store(&b.source)
 	j.committed.head.Store(b.sources[b.source].head)
 	j.committed.feed(b)
 	j.committed.mu.Unlock()

@@ -218,7 +218,7 @@ func (j *Journal) memberPage(topic record.Topic, member string, start []byte) (p
 // Walk yields the latest version of every record behind a position, each
 // source in the order of its revisions; see record.Engine. What is written
 // meanwhile is seen if its source's turn has not ended; a source that came to
-// be meanwhile has its turn at the end, because Renew moves records to it.
+// be meanwhile has its turn at the end, because Part moves records to it.
 func (j *Journal) Walk(ctx context.Context, since record.Position) iter.Seq2[record.Record, error] {
 	return func(yield func(record.Record, error) bool) {
 		if j.readers.shut.Load() {

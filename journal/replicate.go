@@ -22,8 +22,12 @@ var (
 	// again, from Since, which now says less.
 	ErrResume = errors.New("the server can't go on where it was left")
 	// ErrAhead says that who asks knows more of this journal's own source than
-	// it does itself: an old copy of the database was restored, see Renew.
+	// it does itself: an old copy of the database was restored, see Part.
 	ErrAhead = errors.New("others know more of this source than its own journal")
+	// ErrForked says that what is here of a source, and what the other end knows
+	// of it, are two continuations of one past: ask again when both have heard
+	// of each other, see Part.
+	ErrForked = errors.New("the source was written on from an old copy of its database")
 	// ErrUnknown says that nothing is known of a source.
 	ErrUnknown = errors.New("unknown source")
 )
@@ -53,7 +57,7 @@ func (j *Journal) Import(ctx context.Context, records []record.Record) error {
 		for _, r := range records[:n] {
 			items = append(items, makeIncoming(r))
 		}
-		if err := j.take(ctx, j.live, items, nil, nil); err != nil {
+		if err := j.take(ctx, j.live, nil, items, nil, nil); err != nil {
 			return fmt.Errorf("importing records: %w", err)
 		}
 		records = records[n:]

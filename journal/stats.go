@@ -49,10 +49,7 @@ func (j *Journal) Stats() Stats {
 		Size: j.space.size.Load(), Floor: j.space.bound(), Ballast: j.space.hasBallast(), Free: -1, Damaged: j.damaged.Load(),
 	}
 	s.Catalogue, s.Digests = j.Catalogue(), j.Digests()
-	j.committed.mu.Lock()
-	left := j.committed.leaps
-	j.committed.mu.Unlock()
-	s.Followers = j.followers.lags(s.Source, s.Head, left)
+	s.Followers = j.lags()
 	s.Streams, s.Follows = j.counters.streams.Load(), j.counters.follows.Load()
 	if free, err := j.space.free(j.space.dir); err == nil && free != math.MaxInt64 {
 		s.Free = free

@@ -23,8 +23,8 @@ const markEvery = 10 * time.Second
 // package's comment describes the format.
 //
 // It returns when ctx ends, w fails, the journal closes or the source is
-// renewed; a Write that waits is for the caller to end. Errors besides those of
-// w: ErrUnknown, ErrAhead, ctx's, record.ErrUnavailable.
+// split; a Write that waits is for the caller to end. Errors besides those of
+// w: ErrUnknown, ErrAhead, ErrForked, ctx's, record.ErrUnavailable.
 func (j *Journal) Stream(ctx context.Context, source string, since uint64, w io.Writer, flush func() error) error {
 	if flush == nil {
 		flush = func() error { return nil }
@@ -37,6 +37,9 @@ func (j *Journal) Stream(ctx context.Context, source string, since uint64, w io.
 		return fmt.Errorf("streaming %.40q: %w", source, ErrUnknown)
 	case source == j.Source() && j.Ahead(since):
 		return fmt.Errorf("streaming behind %d of %d: %w", since, known.head, ErrAhead)
+	}
+	if _, over := known.leapt(source, since); over {
+		return fmt.Errorf("streaming %.40q behind %d: %w", source, since, ErrForked)
 	}
 	s := &stream{j: j, source: source, w: w, flush: flush, told: since, feed: j.subscribe(source)}
 	defer j.leave(source, s.feed)
@@ -64,6 +67,8 @@ type stream struct {
 	feed   *feed
 	from   uint64 // number of the feed's next entry
 
+	leaps leaps // that the reader was told
+
 	told uint64 // the reader has everything up to here, or its own server has told it
 	over uint64 // the last start-over dealt with tombstones dropped up to here
 	out  []byte
@@ -87,10 +92,10 @@ func (s *stream) walk(ctx context.Context) error {
 	for {
 		at := s.j.look(s.source, s.feed, ^uint64(0))
 		if at.ended {
-			return errRenewed
+			return errSplit
 		}
-		s.from = at.end
-		start := begin{source: s.source, since: s.told, head: at.head, claim: at.status.claim, dropped: at.status.dropped}
+		s.from, s.leaps = at.end, at.leaps
+		start := begin{source: s.source, since: s.told, head: at.head, claim: at.status.claim, dropped: at.status.dropped, leaps: at.leaps}
 		if s.missed(at.status) && at.status.dropped <= at.status.claim {
 			start.over, start.since = true, 0
 		}
@@ -101,7 +106,11 @@ func (s *stream) walk(ctx context.Context) error {
 			return err
 		}
 		// What was dropped meanwhile may not have been told.
-		now := s.j.look(s.source, s.feed, s.from).status
+		meanwhile := s.j.look(s.source, s.feed, s.from)
+		if meanwhile.ended {
+			return errSplit // records may have left before they were read
+		}
+		now := meanwhile.status
 		mark := status{start.claim, now.dropped, at.status.at}
 		switch {
 		case start.over && now.dropped <= start.claim:
@@ -143,8 +152,8 @@ func (s *stream) follow(ctx context.Context) error {
 		l := s.j.look(s.source, s.feed, s.from)
 		switch {
 		case l.ended:
-			return errRenewed
-		case l.lagged, s.missed(l.status) && l.status.dropped <= l.status.claim:
+			return errSplit
+		case l.lagged, len(l.leaps) != len(s.leaps), s.missed(l.status) && l.status.dropped <= l.status.claim:
 			return nil
 		}
 		for _, e := range l.entries {
@@ -179,7 +188,7 @@ func (s *stream) follow(ctx context.Context) error {
 	}
 }
 
-var errRenewed = fmt.Errorf("%w: the journal goes on under another source", record.ErrUnavailable)
+var errSplit = fmt.Errorf("%w: the source is split", record.ErrUnavailable)
 
 // marked sends a mark, and all that was written before.
 func (s *stream) marked(m status) error {

@@ -74,14 +74,15 @@ type state struct {
 	claim   uint64      // up to which this node has all of it that is alive; its own: the head
 	dropped uint64      // the newest revision whose tombstone was dropped
 	last    record.Time // the latest time that it gave
+	leaps   leaps       // that it made, its past included
 }
 
 func (s state) encode() []byte {
-	b := make([]byte, 0, 4*binary.MaxVarintLen64)
+	b := make([]byte, 0, (5+2*len(s.leaps))*binary.MaxVarintLen64)
 	for _, n := range [...]uint64{s.head, s.claim, s.dropped, uint64(s.last)} {
 		b = binary.AppendUvarint(b, n)
 	}
-	return b
+	return s.leaps.appendTo(b)
 }
 
 func decodeState(b []byte) (state, error) {
@@ -93,8 +94,13 @@ func decodeState(b []byte) (state, error) {
 		}
 		numbers[i], b = v, b[n:]
 	}
-	if len(b) != 0 {
+	s := state{head: numbers[0], claim: numbers[1], dropped: numbers[2], last: record.Time(numbers[3])}
+	if len(b) == 0 {
+		return s, nil // format 1
+	}
+	var err error
+	if s.leaps, b, err = decodeLeaps(b); err != nil || len(b) != 0 {
 		return state{}, errValue
 	}
-	return state{head: numbers[0], claim: numbers[1], dropped: numbers[2], last: record.Time(numbers[3])}, nil
+	return s, nil
 }

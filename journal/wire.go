@@ -74,6 +74,7 @@ type begin struct {
 	head    uint64 // the newest revision that the server has seen
 	claim   uint64 // up to where it knew everything when it began
 	dropped uint64 // the newest revision whose tombstone it no longer had
+	leaps   leaps  // of the source, as far as the server knows
 }
 
 func (w begin) appendTo(b []byte) []byte {
@@ -85,7 +86,7 @@ func (w begin) appendTo(b []byte) []byte {
 	for _, n := range [...]uint64{w.since, w.head, w.claim, w.dropped} {
 		f.body = binary.AppendUvarint(f.body, n)
 	}
-	f.body = append(f.body, w.source...)
+	f.body = append(w.leaps.appendTo(f.body), w.source...)
 	return f.appendTo(b)
 }
 
@@ -95,8 +96,14 @@ func decodeBegin(b []byte) (begin, error) {
 	}
 	w := begin{over: b[0]&startsOver != 0}
 	rest, err := numbers(b[1:], &w.since, &w.head, &w.claim, &w.dropped)
+	if err != nil {
+		return w, err
+	}
+	if w.leaps, rest, err = decodeLeaps(rest); err != nil {
+		return w, fmt.Errorf("%w: leaps of its beginning", ErrStream)
+	}
 	w.source = string(rest)
-	return w, err
+	return w, nil
 }
 
 func (s status) appendTo(b []byte) []byte {

@@ -31,7 +31,7 @@ type fakeJournal struct {
 	servers map[string]string
 	change  chan struct{}
 	reload  chan struct{} // closed: the streams end in good order
-	asked   func()        // what Ahead does first
+	asked   func()        // what Part does first
 }
 
 func newFakeJournal(own string) *fakeJournal {
@@ -99,9 +99,6 @@ func (j *fakeJournal) Head() uint64 {
 
 // Ahead of it is what is behind its head: it leaves no revision out.
 func (j *fakeJournal) Ahead(claim uint64) bool {
-	if j.asked != nil {
-		j.asked()
-	}
 	return claim > j.Head()
 }
 
@@ -219,9 +216,17 @@ func (j *fakeJournal) Forget(node string) {
 	j.forgot = append(j.forgot, node)
 }
 
-func (j *fakeJournal) Renew(context.Context) error {
+func (j *fakeJournal) Part(_ context.Context, known []journal.SourceState) error {
+	if j.asked != nil {
+		j.asked()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if !slices.ContainsFunc(known, func(s journal.SourceState) bool {
+		return s.Source == j.own && max(s.Claim, s.Head) > j.heads[j.own]
+	}) {
+		return nil
+	}
 	j.renewed++
 	j.own = fmt.Sprintf("%s-%d", j.own, j.renewed+1)
 	j.set(j.own, 0)

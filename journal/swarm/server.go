@@ -261,7 +261,7 @@ func (s *Swarm) takeAcks(w http.ResponseWriter, r *http.Request) {
 	own := s.j.Source()
 	ctx, cancel := context.WithTimeout(r.Context(), bodyTimeout)
 	defer cancel()
-	if err := s.renew(ctx, own, a.Claims[own], a.Node); err != nil {
+	if err := s.partBy(ctx, own, a.Claims[own], a.Node); err != nil {
 		refuse(w, http.StatusServiceUnavailable, errorText(err))
 		return
 	}

@@ -76,7 +76,9 @@ func TestRequests(t *testing.T) {
 		got := ask(t, a, "id-x", "POST", "/cluster/hello", goodHello)
 		require.Equal(t, http.StatusServiceUnavailable, got.Code, "after its end")
 		require.NotEmpty(t, got.Header().Get("Retry-After"))
-		got = ask(t, New(a.opts), "id-x", "POST", "/cluster/hello", goodHello)
+		unborn := a.opts
+		unborn.Journal = a.j
+		got = ask(t, New(unborn), "id-x", "POST", "/cluster/hello", goodHello)
 		require.Equal(t, http.StatusServiceUnavailable, got.Code, "before its start")
 	})
 }

@@ -29,12 +29,12 @@ func (s *Swarm) answerStream(w http.ResponseWriter, r *http.Request, source stri
 		return
 	}
 	own := s.j.Source()
-	if source == own && s.j.Ahead(since) {
+	if err := s.partBy(r.Context(), source, since, r.Header.Get(nodeHeader)); err != nil {
+		refuse(w, http.StatusServiceUnavailable, errorText(err))
+		return
+	}
+	if source == own && s.j.Source() != own {
 		// A copy of the database was restored: nothing may be told under this source any more.
-		if err := s.renew(r.Context(), own, since, r.Header.Get(nodeHeader)); err != nil {
-			refuse(w, http.StatusServiceUnavailable, errorText(err))
-			return
-		}
 		refuse(w, http.StatusConflict, "this source's own node was set back: it goes on as a new one")
 		return
 	}

@@ -96,7 +96,7 @@ func (s *Swarm) greet(ctx context.Context, l *link) (hello, error) {
 	s.learn(peer, mine.Address)
 	s.nudge()
 	s.mu.Unlock()
-	return peer, s.renew(ctx, mine.Source, peer.Claim, peer.Name)
+	return peer, s.partBy(ctx, mine.Source, peer.Claim, peer.Name)
 }
 
 // admit makes a session the one connection to its node, unless there is one.
@@ -214,17 +214,15 @@ func (s *Swarm) readCatalogue(ctx context.Context, ses *session, timeout time.Du
 		ses.link.read(clock)
 		s.mu.Unlock()
 	}
-	return s.takeOffer(ctx, ses, o)
-}
-
-// takeOffer keeps a catalogue. Where the node knows more of our own source
-// than we do, we go on as a new one. A single record says so as well as a claim
-// does: who was catching up when we were set back has many, and claims nothing.
-func (s *Swarm) takeOffer(ctx context.Context, ses *session, o offer) error {
-	own := s.j.Source()
-	if err := s.renew(ctx, own, o.seen[own], ses.peer.Name); err != nil {
+	if err := s.part(ctx, c.Sources, ses.peer.Name); err != nil {
 		return err
 	}
+	s.takeOffer(ses, o)
+	return nil
+}
+
+// takeOffer keeps a catalogue.
+func (s *Swarm) takeOffer(ses *session, o offer) {
 	claims := s.j.Claims()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,7 +234,6 @@ func (s *Swarm) takeOffer(ctx context.Context, ses *session, o offer) error {
 	ses.link.contact = time.Now()
 	ses.source, ses.before, ses.claims = o.source, ses.claims, o.claims
 	s.readiness.name(ses.peer.ID, o.claims)
-	return nil
 }
 
 // rouse has acknowledgements sent. The caller holds Swarm.mu.

@@ -49,7 +49,7 @@ type Journal interface {
 	Follow(ctx context.Context, source, server string, r io.Reader, claimed func(claim uint64)) error
 	Acknowledge(node string, claims map[string]uint64)
 	Forget(node string)
-	Renew(ctx context.Context) error
+	Part(ctx context.Context, known []journal.SourceState) error
 }
 
 // Self is what this node says of itself.
@@ -107,13 +107,12 @@ type Options struct {
 // Swarm is this node's connections to the others. Its methods can be called at
 // the same time.
 type Swarm struct {
-	opts     Options
-	j        Journal
-	log      *zap.Logger
-	wake     chan struct{} // Run has something to do
-	saving   chan struct{} // the file is to be written now
-	renewing chan struct{} // held while the journal is renewed
-	ready    atomic.Bool
+	opts   Options
+	j      Journal
+	log    *zap.Logger
+	wake   chan struct{} // Run has something to do
+	saving chan struct{} // the file is to be written now
+	ready  atomic.Bool
 
 	tasks      sync.WaitGroup // the goroutines
 	serving    sync.WaitGroup // the requests being answered
@@ -133,7 +132,8 @@ type Swarm struct {
 	finders    map[string]*finder // by the text that is looked up
 	conflicts  map[string]conflict
 	readiness  readiness
-	changed    bool // since the file was written
+	wrote      string // the journal's source, as far as others were told
+	changed    bool   // since the file was written
 	clockOff   bool
 	correction time.Duration
 }
@@ -154,10 +154,10 @@ func New(opts Options) *Swarm {
 	}
 	s := &Swarm{
 		opts: opts, j: opts.Journal, log: opts.Log,
-		wake: make(chan struct{}, 1), saving: make(chan struct{}, 1), renewing: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), saving: make(chan struct{}, 1),
 		links: make(map[string]*link), holders: make(map[string]*session), callers: make(map[string]*caller),
 		streams: make(map[string]*stream), holds: make(map[held]hold), finders: make(map[string]*finder),
-		conflicts: make(map[string]conflict), readiness: readiness{targets: make(map[string]*target)},
+		conflicts: make(map[string]conflict), readiness: readiness{targets: make(map[string]*target)}, wrote: opts.Journal.Source(),
 	}
 	s.stopping, s.endServing = context.WithCancel(context.Background())
 	s.SetJoin(opts.Join)

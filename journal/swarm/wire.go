@@ -117,7 +117,6 @@ func parseHello(r io.Reader) (hello, error) {
 type offer struct {
 	source string            // the node's own
 	claims map[string]uint64 // up to where it has each source
-	seen   map[string]uint64 // the newest revision that it has of each, which may be above that
 }
 
 // parseCatalogue reads a catalogue.
@@ -129,13 +128,12 @@ func parseCatalogue(r io.Reader) (catalogue, offer, error) {
 	if !idText(c.Node) || !idText(c.Source) || len(c.Sources) > maxSources {
 		return c, offer{}, fmt.Errorf("%w: a catalogue of no node, or of too many sources", errGarbage)
 	}
-	o := offer{source: c.Source, claims: make(map[string]uint64, len(c.Sources)+1), seen: make(map[string]uint64, len(c.Sources))}
+	o := offer{source: c.Source, claims: make(map[string]uint64, len(c.Sources)+1)}
 	o.claims[c.Source] = 0 // also while it has not written anything
 	for _, state := range c.Sources {
 		if !idText(state.Source) {
 			return c, offer{}, fmt.Errorf("%w: a catalogue with a source %.40q", errGarbage, state.Source)
 		}
-		o.seen[state.Source] = max(state.Head, state.Claim)
 		if state.Source == c.Source {
 			o.claims[state.Source] = state.Head
 		} else {
