@@ -47,6 +47,7 @@ type Engine struct {
 
 	cache    *record.Cache[*group]
 	states   [tags]tagState
+	locked   atomic.Int64 // since began: when a lock was taken last; see TryLock
 	watchers watchers
 	commits  committer
 	follow   follower

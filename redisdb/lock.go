@@ -52,7 +52,9 @@ func (l layout) lock(name string) (tag int, key string) {
 // another. It is the caller's alone until release is called; where its process
 // is gone, or can't reach Redis, for 15 seconds, others may have it. Where there
 // are replicas the lock counts only when one of them has it too, so that it
-// outlives the master. Errors: record.ErrUnavailable.
+// outlives the master. Who has the lock reads what its former holder wrote: what
+// was in memory before counts only once it was confirmed anew. Errors:
+// record.ErrUnavailable.
 func (e *Engine) TryLock(ctx context.Context, name string) (release func() error, taken bool, err error) {
 	if err := e.usable(ctx); err != nil {
 		return nil, false, err
@@ -70,6 +72,7 @@ func (e *Engine) TryLock(ctx context.Context, name string) (release func() error
 	if !taken {
 		return nil, false, nil
 	}
+	e.locked.Store(int64(e.now()))
 	go h.keep()
 	return h.release, true, nil
 }

@@ -37,7 +37,7 @@ func (e *Engine) now() time.Duration { return time.Since(e.began) }
 // fresh tells whether what is cached of a tag can be trusted.
 func (e *Engine) fresh(tag int) bool {
 	at := e.states[tag].confirmed.Load()
-	return at != 0 && e.now()-time.Duration(at) < confirmedFor
+	return at != 0 && at >= e.locked.Load() && e.now()-time.Duration(at) < confirmedFor
 }
 
 // answered notes that a tag's server has answered.
