@@ -24,16 +24,13 @@ func (c *Cache) join(h content.Hash, size, offset int64, source func(context.Con
 		}
 		return nil, nil
 	}
-	if until, ok := c.refused[h]; ok {
-		if c.tune.now().Before(until) {
-			return nil, ErrGone
-		}
-		delete(c.refused, h)
+	if c.isRefused(h) {
+		return nil, ErrGone
 	}
 	f := c.fetches[h]
 	if f == nil {
 		var err error
-		if f, err = c.begin(h, size, offset, source); err != nil {
+		if f, err = c.begin(h, size, offset, false, source); err != nil {
 			return nil, err
 		}
 	}
@@ -48,16 +45,17 @@ func (c *Cache) join(h content.Hash, size, offset int64, source func(context.Con
 
 var errSize = errors.New("another size than the copy's")
 
-// begin begins a fetch where that is worth it. c.mu is held.
-func (c *Cache) begin(h content.Hash, size, offset int64, source func(context.Context, int64) (io.ReadCloser, error)) (*fetch, error) {
+// begin begins a fetch where that is worth it; what other nodes want always is.
+// c.mu is held.
+func (c *Cache) begin(h content.Hash, size, offset int64, wanted bool, source func(context.Context, int64) (io.ReadCloser, error)) (*fetch, error) {
 	max, room := c.max.Load(), charge(size)
-	again := c.asked.again(h, c.tune.now(), c.tune.askedWithin)
+	again := c.asked.again(h, c.tune.now(), c.tune.askedWithin) || wanted
 	switch {
 	case room > max:
 		return nil, ErrFull
 	case offset > c.tune.ahead && room > max/4:
 		return nil, ErrAhead
-	case len(c.fetches) >= c.tune.fetches, c.fetching+room > max:
+	case len(c.fetches) >= c.tune.fetches, c.fetching+room > max, wanted && c.fetchesWanted() >= c.tune.wanted:
 		return nil, ErrBusy
 	case (c.taken+room > max || room > c.free || len(c.order) >= c.tune.files) && !again:
 		return nil, ErrOnce
@@ -65,10 +63,20 @@ func (c *Cache) begin(h content.Hash, size, offset int64, source func(context.Co
 	c.taken += room
 	c.fetching += room
 	f := newFetch(c, h, size, source)
-	f.medium = c.medium
+	f.medium, f.wanted = c.medium, wanted
 	c.fetches[h], c.inUse[f] = f, struct{}{}
 	c.done.Go(f.run)
 	return f, nil
+}
+
+// isRefused tells whether no copy of a content is kept for a while. c.mu is held.
+func (c *Cache) isRefused(h content.Hash) bool {
+	until, ok := c.refused[h]
+	if ok && !c.tune.now().Before(until) {
+		delete(c.refused, h)
+		return false
+	}
+	return ok
 }
 
 // maxRefused bounds how many contents are refused at the same time.

@@ -50,6 +50,7 @@ type state struct {
 	inUse    map[*fetch]struct{}     // whose file is not closed yet
 	asked    *doorkeeper
 	refused  map[content.Hash]time.Time // no copies of these until then
+	wanted   map[content.Hash]time.Time // by other nodes, until then
 	off      string                     // why nothing is kept
 	offUntil time.Time
 	trash    []string // names to be removed
@@ -57,7 +58,7 @@ type state struct {
 
 // counts is what Stats adds up.
 type counts struct {
-	hits, joined, misses, fetched, failed, evicted atomic.Int64
+	hits, joined, misses, lent, fetched, failed, evicted atomic.Int64
 }
 
 func open(d disk, max int64, removals Removals, log *zap.Logger, tune *tuning) *Cache {
@@ -66,7 +67,7 @@ func open(d disk, max int64, removals Removals, log *zap.Logger, tune *tuning) *
 		touched: make(chan *entry, 256), kick: make(chan struct{}, 1), stop: func() {},
 		state: state{
 			fetches: map[content.Hash]*fetch{}, inUse: map[*fetch]struct{}{},
-			asked: newDoorkeeper(), refused: map[content.Hash]time.Time{},
+			asked: newDoorkeeper(), refused: map[content.Hash]time.Time{}, wanted: map[content.Hash]time.Time{},
 		},
 	}
 	c.life, c.end = context.WithCancel(context.Background())
@@ -82,37 +83,38 @@ func open(d disk, max int64, removals Removals, log *zap.Logger, tune *tuning) *
 // File returns a whole copy, at its beginning, for the caller to close. It takes
 // no lock that others hold.
 func (c *Cache) File(h content.Hash) (*os.File, bool) {
-	f, _, ok := c.openCopy(h)
+	f, e, ok := c.openCopy(h)
 	if !ok {
 		c.counts.misses.Add(1)
 		return nil, false
 	}
 	c.counts.hits.Add(1)
+	e.keepHere()
 	return f, true
 }
 
 // openCopy opens a whole copy that is still as it was.
-func (c *Cache) openCopy(h content.Hash) (*os.File, int64, bool) {
+func (c *Cache) openCopy(h content.Hash) (*os.File, *entry, bool) {
 	found, ok := c.copies.Load(h)
 	if !ok || c.disk.Medium() != c.heard.Load() {
-		return nil, 0, false
+		return nil, nil, false
 	}
 	e := found.(*entry)
 	f, size, err := c.disk.Open(c.life, e.name())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		c.lose(e, false)
-		return nil, 0, false
+		return nil, nil, false
 	case err != nil:
-		return nil, 0, false
+		return nil, nil, false
 	case size != e.size:
 		c.log.Warn("a copy has changed on disk, it is thrown away", zap.Stringer("hash", h))
 		c.lose(e, true)
 		_ = f.Close() // nothing was read
-		return nil, 0, false
+		return nil, nil, false
 	}
 	c.use(e)
-	return f, size, true
+	return f, e, true
 }
 
 // Join returns a reader of a content's bytes from offset up to end, where a
@@ -134,8 +136,9 @@ func (c *Cache) Join(ctx context.Context, h content.Hash, size, offset, end int6
 	}
 	f, err := c.join(h, size, offset, fetch)
 	if err == nil && f == nil {
-		if file, _, ok := c.openCopy(h); ok {
+		if file, e, ok := c.openCopy(h); ok {
 			c.counts.hits.Add(1)
+			e.keepHere()
 			return newWhole(file, offset, end), nil
 		}
 		f, err = c.join(h, size, offset, fetch) // it has just given way
@@ -198,7 +201,7 @@ func (c *Cache) Stats() Stats {
 	defer c.mu.Unlock()
 	return Stats{
 		Max: c.max.Load(), Bytes: c.taken, Files: int64(len(c.order)), Fetches: int64(len(c.fetches)),
-		Hits: c.counts.hits.Load(), Joined: c.counts.joined.Load(), Misses: c.counts.misses.Load(),
+		Hits: c.counts.hits.Load(), Joined: c.counts.joined.Load(), Misses: c.counts.misses.Load(), Lent: c.counts.lent.Load(),
 		Fetched: c.counts.fetched.Load(), Failed: c.counts.failed.Load(), Evicted: c.counts.evicted.Load(),
 		Disabled: c.disabled(),
 	}

@@ -17,6 +17,7 @@ type entry struct {
 	size    int64
 	used    atomic.Int64 // nanoseconds since 1970
 	touched atomic.Int64 // what the disk says of that
+	foreign atomic.Bool  // it was made for other nodes, and no viewer here has used it
 
 	key   int64 // what it is ordered by: never later than used; under the cache's mutex
 	place int   // in the order, -1: no more in it
@@ -27,6 +28,13 @@ func newEntry(h content.Hash, size int64, used time.Time) *entry {
 	e.used.Store(e.key)
 	e.touched.Store(e.key)
 	return e
+}
+
+// keepHere notes that a viewer of this process uses the copy.
+func (e *entry) keepHere() {
+	if e.foreign.Load() {
+		e.foreign.Store(false)
+	}
 }
 
 // name is where a copy lies below the folder: its size is a part of it, so that
@@ -103,6 +111,15 @@ func (o *order) remove(e *entry) bool {
 	}
 	heap.Remove(o, e.place)
 	return true
+}
+
+// first puts an entry before all others, until it is used again.
+func (o *order) first(e *entry) {
+	e.used.Store(0)
+	e.key = 0
+	if e.place >= 0 {
+		heap.Fix(o, e.place)
+	}
 }
 
 // oldest returns the least recently used copy, nil where there is none.

@@ -23,12 +23,14 @@ type fetch struct {
 	size   int64
 	source func(ctx context.Context, offset int64) (io.ReadCloser, error)
 	medium uint64
+	wanted bool // by other nodes
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	began  time.Time
 	ready  chan struct{} // closed when file is there, or the fetch is over
 	slow   atomic.Bool   // somebody has waited too long for that already
+	joined atomic.Bool   // viewers here have read it
 
 	got   int64        // bytes written; the fetch's own
 	avail atomic.Int64 // bytes that readers may have; changed under mu
@@ -65,6 +67,7 @@ func (f *fetch) enter(offset int64) bool {
 		return false
 	}
 	f.users++
+	f.joined.Store(true)
 	return true
 }
 

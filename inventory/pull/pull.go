@@ -14,6 +14,10 @@
 //     store's reserve alone.
 //   - No viewer fails because of it. Every error says: read from the source.
 //
+// Other nodes may want a copy too, because they are asked for its content so
+// often: Want makes it, Lend gives it to them. When they want it no more, and
+// no viewer here has used it, it is the first to go.
+//
 // Which requests start a fetch: one that begins near the beginning, where the
 // content fits the room; one further back only where it is at most a quarter of
 // the room (its own range is then read from the source). While there is room
@@ -83,6 +87,7 @@ type Stats struct {
 	Hits     int64  `json:"hits"`     // reads of whole copies
 	Joined   int64  `json:"joined"`   // reads of what was being fetched
 	Misses   int64  `json:"misses"`   // contents that were not there
+	Lent     int64  `json:"lent"`     // reads of whole copies by other nodes
 	Fetched  int64  `json:"fetched"`  // copies that became whole
 	Failed   int64  `json:"failed"`   // fetches that came to nothing
 	Evicted  int64  `json:"evicted"`  // copies that gave way to others

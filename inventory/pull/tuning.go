@@ -5,6 +5,7 @@ import "time"
 // tuning is a cache's bounds.
 type tuning struct {
 	fetches  int   // at the same time
+	wanted   int   // of these, those that other nodes want
 	files    int   // copies
 	ahead    int64 // bytes before the fetch that a reader may always wait for
 	holdBack int64 // bytes at the end that nobody gets before the digest is right
@@ -30,7 +31,7 @@ type tuning struct {
 
 func defaultTuning() *tuning {
 	return &tuning{
-		fetches: 16, files: 1 << 20, ahead: 4 << 20, holdBack: 256 << 10, buffer: 256 << 10,
+		fetches: 16, wanted: 4, files: 1 << 20, ahead: 4 << 20, holdBack: 256 << 10, buffer: 256 << 10,
 		ready: time.Second, patience: 2 * time.Second, stall: 8 * time.Second,
 		tries: 4, calls: 64, pause: 100 * time.Millisecond, slowest: 64 << 10,
 		tick: 10 * time.Second, offFor: time.Minute, refuseGone: 5 * time.Second, refuseCorrupt: 10 * time.Minute,

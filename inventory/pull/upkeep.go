@@ -77,6 +77,7 @@ func (c *Cache) look() {
 		return
 	}
 	c.sweep(c.life, trash)
+	c.cool()
 	if err := c.evict(c.life, 0); err != nil && c.life.Err() == nil && !errors.Is(err, ErrFull) {
 		c.log.Warn("seeing to the room for copies", zap.Error(err))
 	}
@@ -273,7 +274,9 @@ func (c *Cache) settle(f *fetch, err error) {
 	if err == nil {
 		c.counts.fetched.Add(1)
 		if f.medium == c.medium {
-			c.add(newEntry(f.hash, f.size, c.tune.now()))
+			e := newEntry(f.hash, f.size, c.tune.now())
+			e.foreign.Store(f.wanted && !f.joined.Load())
+			c.add(e)
 		}
 		return
 	}
