@@ -56,6 +56,11 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //			max_size <size>
 //			retrieve_private
 //		}
+//		demand off
+//		demand {
+//			above  <requests a second>
+//			stores <number>
+//		}
 //		purchase {
 //			life  <duration>
 //			zone  <character>
@@ -123,6 +128,10 @@ func (app *App) block() block {
 			"max_size":         size(&c.Content.MaxSize, "max_size 2TB"),
 			"retrieve_private": toggle(&c.Content.RetrievePrivate, "retrieve_private"),
 		}, check),
+		"demand": offOption(&c.Demand.Off, "demand", block{
+			"above":  whole(&c.Demand.Above, "above 20"),
+			"stores": whole(&c.Demand.Stores, "stores 4"),
+		}, check),
 		"purchase": section("purchase", block{
 			"life":  duration(&c.Purchase.Life, "life 2h"),
 			"zone":  text(&c.Purchase.Zone, "zone a"),
@@ -133,7 +142,13 @@ func (app *App) block() block {
 			"header": text(&c.Session.Header, "header X-OOSE-Token"),
 			"key":    pairOption(&c.Session.Keys, "key <user> <token>"),
 		}, check),
-		"heartbeat": heartbeatOption(&c.Heartbeat, check),
+		"heartbeat": offOption(&c.Heartbeat.Off, "heartbeat", block{
+			"interval":    duration(&c.Heartbeat.Interval, "interval 1s"),
+			"timeout":     duration(&c.Heartbeat.Timeout, "timeout 1s"),
+			"retries":     whole(&c.Heartbeat.Retries, "retries 3"),
+			"vote_life":   duration(&c.Heartbeat.VoteLife, "vote_life 60s"),
+			"start_delay": duration(&c.Heartbeat.StartDelay, "start_delay 5s"),
+		}, check),
 		"scan": section("scan", block{
 			"every":   duration(&c.Scan.Every, "every 1h"),
 			"workers": whole(&c.Scan.Workers, "workers 4"),
@@ -248,21 +263,15 @@ func clusterOption(c *node.Cluster, check func() error) option {
 	}, check)
 }
 
-func heartbeatOption(h *node.Heartbeat, check func() error) option {
-	const form = "heartbeat off, or: heartbeat { ... }"
-	b := block{
-		"interval":    duration(&h.Interval, "interval 1s"),
-		"timeout":     duration(&h.Timeout, "timeout 1s"),
-		"retries":     whole(&h.Retries, "retries 3"),
-		"vote_life":   duration(&h.VoteLife, "vote_life 60s"),
-		"start_delay": duration(&h.StartDelay, "start_delay 5s"),
-	}
+// offOption is a block that a word can stand for, which switches it all off.
+func offOption(off *bool, name string, b block, check func() error) option {
+	form := name + " off, or: " + name + " { ... }"
 	return option{form: form, parse: func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
 			if d.Val() != "off" {
-				return d.Errf("heartbeat %q is not understood, write: %s", d.Val(), form)
+				return d.Errf("%s %q is not understood, write: %s", name, d.Val(), form)
 			}
-			h.Off = true
+			*off = true
 			return nil
 		}
 		return b.parse(d, check)

@@ -123,6 +123,8 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"user hash", "{\n\toose {\n\t\tuser alice secret\n\t}\n}", []string{"user alice", "hash-password", ":3"}},
 		{"user twice", "{\n\toose {\n\t\tuser alice {env.A}\n\t\tuser alice {env.B}\n\t}\n}", []string{"alice is given twice", ":4"}},
 		{"heartbeat word", "{\n\toose {\n\t\theartbeat on\n\t}\n}", []string{"heartbeat off", ":3"}},
+		{"demand word", "{\n\toose {\n\t\tdemand on\n\t}\n}", []string{"demand off", ":3"}},
+		{"demand", "{\n\toose {\n\t\tdemand {\n\t\t\tstores 99\n\t\t}\n\t}\n}", []string{"demand.stores", "16", ":4"}},
 		{"header", "{\n\toose {\n\t\tsession {\n\t\t\theader \"X Y\"\n\t\t}\n\t}\n}", []string{"session.header", "X-OOSE-Token", ":4"}},
 		{"session key", "{\n\toose {\n\t\tsession {\n\t\t\tkey alice short\n\t\t}\n\t}\n}", []string{"alice", "16 characters", ":4"}},
 		{"compat", "{\n\toose {\n\t\tcompat 1.x\n\t}\n}", []string{"compat", "2.x", ":3"}},

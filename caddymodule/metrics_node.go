@@ -78,6 +78,9 @@ func (nodeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range repairMetrics {
 		ch <- m.desc
 	}
+	for _, m := range demandMetrics {
+		ch <- m.desc
+	}
 }
 
 // activeApp returns the app of the configuration that is active now.
@@ -116,6 +119,9 @@ func (nodeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	repairing := n.Repair().Status()
 	collectRepair(ch, &repairing)
+	if demanded, ok := n.Demand(); ok {
+		collectDemand(ch, &demanded)
+	}
 	collectCounters(ch, n.Counters.Flat())
 }
 

@@ -40,6 +40,7 @@ type Peer struct {
 	Online   bool        `json:"online,omitempty"`   // a store's disk can be read; its node says so
 	Room     bool        `json:"room,omitempty"`     // a store takes new clones now; its node says so
 	Claimed  record.Time `json:"claimed,omitempty"`  // of a store: when its node took it
+	Caches   bool        `json:"caches,omitempty"`   // a store has room for copies that are no clones; its node says so
 	Suspect  bool        `json:"suspect,omitempty"`  // a store's disk has failed and not passed a test since; its node says so
 	Complete bool        `json:"complete,omitempty"` // of a store: its node has written its whole inventory itself
 	Free     int64       `json:"free,omitempty"`     // bytes of a store, when it was last registered

@@ -45,6 +45,10 @@ type Config struct {
 	// How content is taken in.
 	Content Content `json:"content,omitzero"`
 
+	// When more stores are asked to take content in, because clients ask for it
+	// so often.
+	Demand Demand `json:"demand,omitzero"`
+
 	// How purchases are made.
 	Purchase Purchase `json:"purchase,omitzero"`
 
@@ -166,6 +170,20 @@ type Content struct {
 	// Whether fetching by URL may reach private addresses, as those of the
 	// machine's own network. Default: false.
 	RetrievePrivate bool `json:"retrieve_private,omitempty"`
+}
+
+// Demand tells when more stores are asked to take content in, because clients
+// ask for it so often. Such a copy is no clone.
+type Demand struct {
+	// Whether nobody is asked. Default: false.
+	Off bool `json:"off,omitempty"`
+
+	// Requests a second for one content that this node may read from each store
+	// that holds it; where there are more, further stores are asked. Default: 20.
+	Above int `json:"above,omitempty"`
+
+	// How many stores are asked for one content, 1 to 16. Default: 4.
+	Stores int `json:"stores,omitempty"`
 }
 
 // Purchase tells how purchases are made.

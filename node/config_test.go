@@ -24,6 +24,8 @@ func TestValidate(t *testing.T) {
 		`{"stores":[{"name":"a","root":"/a"},{"name":"b","root":"/b"}]}`,
 		`{"cluster":{"join":["dns+srv://_oose._tcp.oose.example","http://10.0.0.1:5971"]}}`,
 		`{"heartbeat":{"off":true}}`,
+		`{"demand":{"off":true}}`,
+		`{"demand":{"above":1,"stores":16}}`,
 		`{"users":{"alice":"` + someHash + `"}}`,
 	}
 	for _, text := range right {
@@ -55,6 +57,9 @@ func TestValidate(t *testing.T) {
 		`{"cluster":{"client_auth":{"key":"x"}}}`:                                           "both files",
 		`{"content":{"hash":"crc32"}}`:                                                      "content.hash",
 		`{"content":{"copies":-1}}`:                                                         "content.copies",
+		`{"demand":{"above":-1}}`:                                                           "demand.above",
+		`{"demand":{"stores":17}}`:                                                          "demand.stores",
+		`{"demand":{"off":true,"above":5}}`:                                                 "demand: it is off",
 		`{"purchase":{"zone":"A"}}`:                                                         "purchase.zone",
 		`{"session":{"header":"a:b"}}`:                                                      "session.header",
 		`{"session":{"keys":{"alice":"short"}}}`:                                            "session.key",

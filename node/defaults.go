@@ -28,6 +28,8 @@ func (c *Config) SetDefaults() {
 	or(&c.Content.Hash, "sha1")
 	or(&c.Content.Copies, 2)
 	or(&c.Content.MaxSize, 2e12)
+	or(&c.Demand.Above, 20)
+	or(&c.Demand.Stores, 4)
 	or(&c.Purchase.Life, Duration(2*time.Hour))
 	or(&c.Purchase.Zone, "a")
 	or(&c.Session.Life, Duration(day))

@@ -141,6 +141,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.openDomains(ctx, minter); err != nil {
 		return err
 	}
+	n.openDemand()
 	n.openClones()
 	n.openHealth()
 	n.openRepair()

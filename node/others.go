@@ -13,6 +13,7 @@ import (
 	"github.com/ooseio/oose/handlers/ask"
 	"github.com/ooseio/oose/handlers/clones"
 	"github.com/ooseio/oose/handlers/cluster"
+	"github.com/ooseio/oose/handlers/demand"
 	"github.com/ooseio/oose/journal/swarm"
 	"github.com/ooseio/oose/peer"
 	"github.com/ooseio/oose/purchase"
@@ -28,6 +29,7 @@ type others struct {
 	clones  *clones.Client // reads and writes clones elsewhere
 	server  *clones.Server // gives and takes those of this process
 	source  *clones.Source
+	demand  *demand.Agent
 	asker   *ask.Asker   // nil with the engine redis: what is not there, nobody has
 	swarm   *swarm.Swarm // the same
 	pulse   *pulse
@@ -102,7 +104,7 @@ func (n *Node) openClones() {
 	}
 	log := n.log.Named("store")
 	o.clones = clones.NewClient(clones.ClientDeps{Doer: patient{o.client}, Importer: n.engine, Log: log})
-	o.server = clones.NewServer(clones.ServerDeps{Volumes: &n.volumes, Index: n.Index, Records: n.engine, Loosen: n.loosen, Log: log})
+	o.server = clones.NewServer(clones.ServerDeps{Volumes: &n.volumes, Index: n.Index, Records: n.engine, Copies: o.demand, Loosen: n.loosen, Log: log})
 	o.source = clones.NewSource(o.clones, n.Registry)
 	for _, prefix := range []string{clones.ClonePath, clones.UploadPath, clones.RenewPath, clones.StorePath} {
 		o.handler.Handle(prefix, o.server)

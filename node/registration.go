@@ -107,6 +107,7 @@ func (n *Node) registerStore(ctx context.Context, s StoreSpec, v *openVolume) {
 		ID: id, Name: peer.Name{Prism: s.Prism, Store: s.Name}, Kind: peer.Store,
 		Address: s.Address, Free: status.Free, Total: status.Total,
 		Online: stays && v.Readable(), Room: stays && v.Writable(), Suspect: status.State == inventory.Suspect,
+		Caches:  stays && v.Readable() && v.cache.Load() != nil,
 		Claimed: n.claims.at(id), Complete: n.claims.complete(id, n.engine.Source()),
 	})
 	v.bringIn(n.Registry, id)

@@ -84,7 +84,7 @@ func (a *Attachment) delivery() delivery.Deps {
 		FirstBytes: &n.firstBytes,
 	}
 	if o := n.others; o != nil {
-		d.Elsewhere, d.Cache = o.source, &n.volumes.caches
+		d.Elsewhere, d.Cache, d.Demand = o.source, &n.volumes.caches, o.demand
 		if o.asker != nil {
 			d.Content = o.asker.Content
 		}

@@ -52,6 +52,9 @@ func (n *Node) start() {
 		n.spawn("former owners", n.runFormer),
 		n.spawn("repair", n.repair.Run),
 	}
+	if n.others != nil {
+		n.stopDomains = append(n.stopDomains, n.spawn("demand", n.others.demand.Run))
+	}
 }
 
 // uploadsEnd is how long closing waits for what uploads left behind on disks

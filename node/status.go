@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/ooseio/oose/audit"
+	"github.com/ooseio/oose/handlers/demand"
 	"github.com/ooseio/oose/handlers/repair"
 	"github.com/ooseio/oose/heartbeat/monitor"
 	"github.com/ooseio/oose/inventory"
@@ -35,6 +36,7 @@ type Status struct {
 	Requests       int64                   `json:"requests"`        // running now
 	Audit          *audit.Status           `json:"audit,omitempty"` // where the audit log can't be written
 	Repair         repair.Status           `json:"repair"`
+	Demand         *demand.Status          `json:"demand,omitempty"`    // nil: this node is alone
 	Heartbeat      *monitor.Status         `json:"heartbeat,omitempty"` // nil: this node is alone
 	Failed         []string                `json:"failed,omitempty"`
 }
@@ -70,6 +72,9 @@ func (n *Node) Status() Status {
 		s.Audit = &state
 	}
 	s.Heartbeat = n.Heartbeat()
+	if demanded, ok := n.Demand(); ok {
+		s.Demand = &demanded
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, a := range n.stack {

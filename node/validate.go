@@ -43,7 +43,7 @@ func (k checker) given(s string) bool {
 
 func (c *Config) validate(k checker) error {
 	for _, check := range []func(*Config) error{
-		k.place, k.engine, k.stores, k.cluster, k.content, k.purchase, k.session, k.timing, k.users,
+		k.place, k.engine, k.stores, k.cluster, k.content, k.demand, k.purchase, k.session, k.timing, k.users,
 	} {
 		if err := check(c); err != nil {
 			return err
@@ -228,6 +228,23 @@ func (k checker) content(c *Config) error {
 	}
 	if c.Content.MaxSize < 0 {
 		return errors.New("content.max_size: it can't be below zero")
+	}
+	return nil
+}
+
+func (k checker) demand(c *Config) error {
+	d := c.Demand
+	if d.Above < 0 || d.Above > 1e6 {
+		return fmt.Errorf("demand.above: %d is not from 1 to 1000000 requests a second", d.Above)
+	}
+	if d.Stores < 0 || d.Stores > 16 {
+		return fmt.Errorf("demand.stores: %d is not from 1 to 16", d.Stores)
+	}
+	var defaults Config
+	defaults.SetDefaults()
+	defaults.Demand.Off = true
+	if d.Off && d != (Demand{Off: true}) && d != defaults.Demand {
+		return errors.New("demand: it is off and has other settings, write one or the other")
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ooseio/oose/caddymodule/adminapi"
+	"github.com/ooseio/oose/handlers/demand"
 	"github.com/ooseio/oose/inventory"
 )
 
@@ -60,6 +61,9 @@ func printStatus(sh *shell, s *adminapi.StatusAnswer) error {
 	if s.Journal != nil {
 		rows = append(rows, "records\t"+recordsText(s))
 	}
+	if text := demandText(s.Demand); text != "" {
+		rows = append(rows, "demand\t"+text)
+	}
 	if s.Journal != nil && s.Journal.Failure != "" {
 		rows = append(rows, "FAILED\tthe journal takes no writes until a restart: "+s.Journal.Failure)
 	}
@@ -78,6 +82,21 @@ func printStatus(sh *shell, s *adminapi.StatusAnswer) error {
 		return nil
 	}
 	return table(sh.out, storeRows(s.Stores)...)
+}
+
+// demandText tells of the copies on demand, "" where there is nothing to tell.
+func demandText(d *demand.Status) string {
+	if d == nil {
+		return ""
+	}
+	var parts []string
+	if d.Hot > 0 {
+		parts = append(parts, fmt.Sprintf("%d hot %s, %d %s at other stores", d.Hot, plural(int(d.Hot), "content", "contents"), d.Copies, plural(int(d.Copies), "copy", "copies")))
+	}
+	if d.Taken > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s taken in for other nodes, read %s", d.Taken, plural(int(d.Taken), "copy", "copies"), humanCount(d.Lent)+" "+plural(int(d.Lent), "time", "times")))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // dataText tells where the node keeps what it knows.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 
 	"go.uber.org/zap"
@@ -30,11 +31,21 @@ type Records interface {
 	Get(ctx context.Context, topic record.Topic, key string) ([]record.Record, error)
 }
 
+// Copies are those that stores of this process have of contents they hold no
+// clone of, because other nodes asked for them. *demand.Agent has them.
+type Copies interface {
+	// Lend opens a store's whole copy, at its beginning, for the caller to close.
+	Lend(store string, h content.Hash) (*os.File, bool)
+	// Drop says that a store's copy can't be read.
+	Drop(store string, h content.Hash)
+}
+
 // ServerDeps is what a Server works with.
 type ServerDeps struct {
 	Volumes Volumes
 	Index   Index
 	Records Records
+	Copies  Copies          // nil: there are none
 	Loosen  delivery.Loosen // nil: the web server bounds no response
 	Log     *zap.Logger     // nil: none
 }
@@ -120,7 +131,12 @@ func (s *Server) give(w http.ResponseWriter, r *http.Request, text string) error
 		return err
 	}
 	defer release()
-	c, err := s.find(r.Context(), v.ID(), h)
+	c, known, err := s.find(r.Context(), v.ID(), h)
+	if known && errors.Is(err, inventory.ErrNotExist) && s.Copies != nil {
+		if f, ok := s.Copies.Lend(v.ID(), h); ok {
+			return s.lend(w, r, v.ID(), h, f)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -133,21 +149,35 @@ func (s *Server) give(w http.ResponseWriter, r *http.Request, text string) error
 	return delivery.ServeContent(w, r, f, info)
 }
 
-// find returns a store's clone of a content.
-func (s *Server) find(ctx context.Context, store string, h content.Hash) (inventory.Clone, error) {
+// lend sends a store's copy of a content that it holds no clone of.
+func (s *Server) lend(w http.ResponseWriter, r *http.Request, store string, h content.Hash, f *os.File) error {
+	defer f.Close() //nolint:errcheck // it was only read
+	stat, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return delivery.ServeContent(w, r, f, serve.Info{
+		Hash: h, Ext: content.UnknownExt, Size: stat.Size(), CacheControl: "no-store", Loosen: s.Loosen,
+		Failed: func(error) { s.Copies.Drop(store, h) },
+	})
+}
+
+// find returns a store's clone of a content; known tells whether any store holds
+// it.
+func (s *Server) find(ctx context.Context, store string, h content.Hash) (c inventory.Clone, known bool, err error) {
 	p, err := s.Index.Find(ctx, h)
 	switch {
 	case err != nil:
-		return inventory.Clone{}, err
+		return c, false, err
 	case p.Blocked:
-		return inventory.Clone{}, inventory.ErrBlocked
+		return c, false, inventory.ErrBlocked
 	}
 	for _, c := range p.Clones {
 		if c.Store == store {
-			return c, nil
+			return c, true, nil
 		}
 	}
-	return inventory.Clone{}, inventory.ErrNotExist
+	return c, len(p.Clones) > 0, inventory.ErrNotExist
 }
 
 // volume returns a store of this process, held open until release.

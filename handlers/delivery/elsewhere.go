@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"os"
 
 	"github.com/ooseio/oose/content"
@@ -28,6 +29,20 @@ type Elsewhere interface {
 	Answered(store string)
 }
 
+// Demand counts what is read from elsewhere, and knows which stores have taken
+// it in because of that. Count and Copies are for the way of every such request:
+// they take no lock and ask nobody. *demand.Agent is one.
+type Demand interface {
+	// Count counts a request that is served from elsewhere; copied tells that it
+	// is from one of the Copies.
+	Count(h content.Hash, copied bool)
+	// Copies returns the copies of a content at stores elsewhere, which are no
+	// clones and may be gone. Nobody changes what it returns.
+	Copies(h content.Hash) []inventory.Clone
+	// Lost says that a store has no copy any more.
+	Lost(h content.Hash, store string)
+}
+
 // Cache keeps copies of contents that no store of this process holds; they are
 // no clones. *pull.Cache is one.
 type Cache interface {
@@ -51,10 +66,9 @@ func (c *core) away(p *inventory.Placement, anyway bool) []candidate {
 	}
 	var list []candidate
 	var stores []heartbeat.Candidate
-	for i := range p.Clones {
-		clone := &p.Clones[i]
+	add := func(clone *inventory.Clone) {
 		if _, here := c.deps.Stores.Volume(clone.Store); here {
-			continue
+			return
 		}
 		if store, ok := c.deps.Elsewhere.Candidate(clone.Store, anyway); ok {
 			store.ID, store.Local = clone.Store, false
@@ -62,8 +76,48 @@ func (c *core) away(p *inventory.Placement, anyway bool) []candidate {
 			stores = append(stores, store)
 		}
 	}
+	for i := range p.Clones {
+		add(&p.Clones[i])
+	}
+	if copies := c.copies(p); len(copies) > 0 {
+		for i := range copies {
+			if !holds(p, copies[i].Store) {
+				add(&copies[i])
+			}
+		}
+		c.level(stores)
+	}
 	arrange(list, heartbeat.Order(c.deps.Self, stores))
 	return list
+}
+
+// copies returns the copies elsewhere that are no clones.
+func (c *core) copies(p *inventory.Placement) []inventory.Clone {
+	if c.deps.Demand == nil || len(p.Clones) == 0 {
+		return nil
+	}
+	return c.deps.Demand.Copies(p.Clones[0].Hash)
+}
+
+// holds tells whether a store's clone is in a placement.
+func holds(p *inventory.Placement, store string) bool {
+	for i := range p.Clones {
+		if p.Clones[i].Store == store {
+			return true
+		}
+	}
+	return false
+}
+
+// level has all stores of this site share what is asked for often, in whatever
+// group they are; those that have as much to do come in any order.
+func (c *core) level(stores []heartbeat.Candidate) {
+	for i := range stores {
+		if self := c.deps.Self; self.Site != "" && stores[i].Site == self.Site {
+			stores[i].Group = self.Group
+		}
+	}
+	rand.Shuffle(len(stores), func(i, j int) { stores[i], stores[j] = stores[j], stores[i] })
 }
 
 // arrange puts candidates in the order of their stores.

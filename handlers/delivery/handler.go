@@ -73,6 +73,7 @@ type Deps struct {
 
 	Elsewhere  Elsewhere   // the stores of other nodes; nil: there are none
 	Cache      Cache       // of what they hold; nil: there is none
+	Demand     Demand      // tells of further copies; nil: nobody does
 	FirstBytes *FirstBytes // of this process; nil: one of its own
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/ooseio/oose/inventory"
 )
 
 const (
@@ -129,6 +131,10 @@ func (o *opener) lost(r *racer) {
 		return
 	}
 	o.far.tried = append(o.far.tried, r.cand)
+	if errors.Is(r.err, inventory.ErrNotExist) && !holds(o.placement, r.cand.clone.Store) {
+		o.core.deps.Demand.Lost(r.cand.clone.Hash, r.cand.clone.Store) // a copy may go at any time
+		return
+	}
 	if e := o.core.deps.Log.Check(zap.WarnLevel, "store does not give its clone"); e != nil {
 		e.Write(zap.String("store", r.cand.clone.Store), zap.Stringer("hash", r.cand.clone.Hash), zap.Error(r.err))
 	}

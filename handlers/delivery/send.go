@@ -158,5 +158,9 @@ func (o *opener) first(plan *serve.Plan, info *serve.Info, r *http.Request) (io.
 	if !plan.HasBody() || start == end {
 		return nil, nil
 	}
-	return o.next(start, end)
+	body, err := o.next(start, end)
+	if err == nil && o.last != nil && o.core.deps.Demand != nil {
+		o.core.deps.Demand.Count(o.hash(), !holds(o.placement, o.last.Store))
+	}
+	return body, err
 }

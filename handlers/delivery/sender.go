@@ -1,7 +1,9 @@
 package delivery
 
 import (
+	"context"
 	"errors"
+	"io"
 	"net/http"
 
 	"github.com/ooseio/oose/handlers/delivery/serve"
@@ -14,6 +16,12 @@ type Sender struct{ core core }
 // NewSender returns a Sender. Of deps it needs Stores and Registry, and what
 // there is of Elsewhere, Cache, FirstBytes, Self, Loosen, Metrics and Log.
 func NewSender(deps Deps) *Sender { return &Sender{newCore(deps, Settings{})} }
+
+// Fetch returns what gives a whole content of this size, from an offset to its
+// end, from stores elsewhere: for a cache, as pull.Cache wants it.
+func (s *Sender) Fetch(p *inventory.Placement, size int64) func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+	return s.core.fetch(p, size)
+}
 
 // Send answers with a content as RFC 9110 has it. Of info it fills in all but
 // Ext, CacheControl and Refuse. A store that fails is followed by the next one

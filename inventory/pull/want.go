@@ -12,43 +12,56 @@ import (
 // maxWanted bounds how many contents other nodes can want at the same time.
 const maxWanted = 4096
 
+// State is how far a copy is that other nodes want.
+type State uint8
+
+// The states of a copy.
+const (
+	Absent State = iota // with an error that says why
+	Begun               // its fetch has just begun
+	Coming              // its fetch goes on
+	Whole
+)
+
 // Want says that other nodes are asked for a content so often that they want a
-// copy here, which they may say again until then. It tells whether the copy is
-// whole; where it is not, its fetch goes on, or begins, in the background. fetch
-// is as Join has it. Errors: ErrOff, ErrGone, ErrBusy, ErrFull, in all of which
+// copy here, which they may say again until then. Where the copy
+// is not whole, its fetch goes on, or begins, in the background. fetch is as Join
+// has it. Errors: ErrOff, ErrGone, ErrBusy, ErrFull, in all of which
 // nothing is fetched.
-func (c *Cache) Want(h content.Hash, size int64, until time.Time, fetch func(ctx context.Context, offset int64) (io.ReadCloser, error)) (whole bool, err error) {
+func (c *Cache) Want(h content.Hash, size int64, until time.Time, fetch func(ctx context.Context, offset int64) (io.ReadCloser, error)) (State, error) {
 	if h.IsZero() || size <= 0 {
-		return false, errRange
+		return Absent, errRange
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, again := c.wanted[h]
 	switch {
 	case c.disabled() != "":
-		return false, ErrOff
+		return Absent, ErrOff
 	case !again && len(c.wanted) >= maxWanted:
-		return false, ErrBusy
+		return Absent, ErrBusy
 	}
 	if found, ok := c.copies.Load(h); ok {
 		e := found.(*entry)
 		if e.size != size {
-			return false, errSize
+			return Absent, errSize
 		}
 		c.use(e)
 		c.wanted[h] = until
-		return true, nil
+		return Whole, nil
 	}
 	if c.isRefused(h) {
-		return false, ErrGone
+		return Absent, ErrGone
 	}
+	state := Coming
 	if c.fetches[h] == nil {
 		if _, err := c.begin(h, size, 0, true, fetch); err != nil {
-			return false, err
+			return Absent, err
 		}
+		state = Begun
 	}
 	c.wanted[h] = until
-	return false, nil
+	return state, nil
 }
 
 // Lend returns a whole copy for another node, at its beginning, for the caller

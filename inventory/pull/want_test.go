@@ -11,20 +11,20 @@ import (
 )
 
 // want says that other nodes want a copy, for a minute.
-func (b *bench) want(o *origin) (bool, error) {
+func (b *bench) want(o *origin) (State, error) {
 	return b.Want(o.hash, o.size(), b.clock.now().Add(time.Minute), o.open)
 }
 
 // wanted has a copy made for other nodes.
 func (b *bench) wanted(o *origin) {
 	b.t.Helper()
-	whole, err := b.want(o)
+	state, err := b.want(o)
 	require.NoError(b.t, err)
-	require.False(b.t, whole)
+	require.Equal(b.t, Begun, state)
 	b.idle()
-	whole, err = b.want(o)
+	state, err = b.want(o)
 	require.NoError(b.t, err)
-	require.True(b.t, whole)
+	require.Equal(b.t, Whole, state)
 }
 
 // lends tells whether another node gets the right copy.
@@ -45,10 +45,10 @@ func TestOneFetchForAllThatWantACopy(t *testing.T) {
 	b := newBench(t, 64*unit, nil)
 	o := newOrigin(t, 2*unit, 1)
 	o.hold(0)
-	for range 3 {
-		whole, err := b.want(o)
+	for _, expected := range []State{Begun, Coming, Coming} {
+		state, err := b.want(o)
 		require.NoError(t, err)
-		require.False(t, whole)
+		require.Equal(t, expected, state)
 	}
 	require.False(t, b.lends(o), "it is not whole yet")
 	viewer, err := b.join(o)
