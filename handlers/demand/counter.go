@@ -121,7 +121,7 @@ func (c *Counter) Turn(period time.Duration, mark, least float64) []Rate {
 	for _, h := range found {
 		if _, ok := next[h]; !ok && mark > 0 && len(next) < maxWatched {
 			t := new(tally)
-			t.rate = mark * (1 - keep)
+			t.rate = mark / 4 // it has come to the mark for the first time
 			next[h] = t
 			rates = append(rates, Rate{h, t.rate})
 		}

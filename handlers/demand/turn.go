@@ -34,7 +34,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) turn(ctx context.Context, now time.Time, period time.Duration) {
 	set := a.Settings()
 	rates := make(map[content.Hash]float64)
-	for _, r := range a.counter.Turn(period, set.Above, set.Above/8) {
+	for _, r := range a.counter.Turn(period, set.Above, set.Above/16) {
 		rates[r.Hash] = r.PerSecond
 	}
 	for h := range a.listHot() {
