@@ -81,7 +81,7 @@ func (c *core) away(p *inventory.Placement, anyway bool) []candidate {
 	}
 	if copies := c.copies(p); len(copies) > 0 {
 		for i := range copies {
-			if !holds(p, copies[i].Store) {
+			if copies[i].Size == p.Clones[0].Size && !holds(p, copies[i].Store) {
 				add(&copies[i])
 			}
 		}

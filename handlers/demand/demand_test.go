@@ -131,7 +131,7 @@ func (w *world) busy(seconds, requests int) {
 		for range requests {
 			w.Count(w.hash, false)
 		}
-		time.Sleep(time.Second) // of synctest's clock
+		<-time.After(time.Second) // of synctest's clock
 	}
 	synctest.Wait()
 }
