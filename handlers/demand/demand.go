@@ -41,8 +41,10 @@ const (
 	// one that is fetching it.
 	renewEvery  = 10 * time.Second
 	comingEvery = 2 * time.Second
-	// refusedFor is for how long a store is not asked again that took nothing.
-	refusedFor = 30 * time.Second
+	// A store that took nothing is not asked again for refusedMin, and for twice as
+	// long, up to refusedMax, after each further time in a row.
+	refusedMin = 2 * time.Second
+	refusedMax = time.Minute
 	// askFor is how long an answer may take, and maxAsks how many are awaited.
 	askFor  = 5 * time.Second
 	maxAsks = 16
@@ -116,9 +118,7 @@ type counts struct{ asked, refused, read, taken, lent atomic.Int64 }
 
 // hot is a content that is asked for often; guarded by the agent's mu.
 type hot struct {
-	rate   float64 // requests a second
-	want   int     // copies
-	chosen []Place // who is to have them
+	want   int // copies
 	stores map[string]*copyAt
 }
 
@@ -129,6 +129,7 @@ type copyAt struct {
 	whole   time.Time // until then it is taken to have one
 	next    time.Time // it is asked again from then on
 	refused time.Time // until then it is not asked
+	fails   int       // times in a row that it refused
 }
 
 // Status is what an operator wants to know: of this node's prisms the first
@@ -195,6 +196,9 @@ func (a *Agent) Status() Status {
 	return s
 }
 
-func (c *copyAt) refuse(now time.Time) { c.whole, c.refused = time.Time{}, now.Add(refusedFor) }
+func (c *copyAt) refuse(now time.Time) {
+	c.whole, c.refused = time.Time{}, now.Add(min(refusedMin<<min(c.fails, 10), refusedMax))
+	c.fails++
+}
 
 var errUnexpected = errors.New("unexpected answer of another node")

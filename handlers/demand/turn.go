@@ -98,13 +98,13 @@ func (a *Agent) look(ctx context.Context, h content.Hash, rate float64, p *inven
 		c = &hot{stores: make(map[string]*copyAt)}
 		a.hot[h] = c
 	}
-	c.rate, c.want = rate, want
-	c.chosen = choose(h, set.Self, able, holders, want)
-	if had != want {
+	c.want = want
+	chosen := choose(h, set.Self, able, holders, want)
+	if had == 0 {
 		a.Log.Info("content is hot", zap.Stringer("hash", h), zap.Float64("rate", math.Round(rate)),
-			zap.Int("clones", len(holders)), zap.Int("copies", want), zap.Int("stores", len(c.chosen)))
+			zap.Int("clones", len(holders)), zap.Int("copies", want), zap.Int("stores", len(chosen)))
 	}
-	a.askAll(ctx, h, c, p.Clones[0], now)
+	a.askAll(ctx, h, c, chosen, p.Clones[0], now)
 }
 
 // holders returns where the clones are that can be read now.
@@ -127,10 +127,10 @@ func (a *Agent) cooled(h content.Hash, c *hot, why string) {
 	a.Log.Info("content has cooled", zap.Stringer("hash", h), zap.String("reason", why))
 }
 
-// askAll asks the stores whose turn it is; a.mu is held.
-func (a *Agent) askAll(ctx context.Context, h content.Hash, c *hot, clone inventory.Clone, now time.Time) {
-	chosen := make(map[string]bool, len(c.chosen))
-	for _, place := range c.chosen {
+// askAll asks the chosen stores whose turn it is; a.mu is held.
+func (a *Agent) askAll(ctx context.Context, h content.Hash, c *hot, places []Place, clone inventory.Clone, now time.Time) {
+	chosen := make(map[string]bool, len(places))
+	for _, place := range places {
 		chosen[place.ID] = true
 		at := c.stores[place.ID]
 		if at == nil {
@@ -142,7 +142,7 @@ func (a *Agent) askAll(ctx context.Context, h content.Hash, c *hot, clone invent
 		}
 	}
 	for id, at := range c.stores {
-		if !chosen[id] && !at.asking && !now.Before(at.refused) {
+		if !chosen[id] && !at.asking && !now.Before(at.refused) && !now.Before(at.whole) {
 			delete(c.stores, id)
 		}
 	}
@@ -179,20 +179,21 @@ func (a *Agent) heard(h content.Hash, place Place, at *copyAt, whole bool, err e
 		at.refuse(now)
 		a.Log.Debug("store takes no copy", zap.String("store", place.ID), zap.Stringer("hash", h), zap.Error(err))
 	case whole:
-		at.whole, at.next = now.Add(life), now.Add(renewEvery)
+		at.whole, at.next, at.fails = now.Add(life), now.Add(renewEvery), 0
 	default:
 		at.whole, at.next = time.Time{}, now.Add(comingEvery)
 	}
 	a.publish()
 }
 
-// publish tells delivery of the copies that there are; a.mu is held.
+// publish tells delivery of the copies that there are, at stores that are not
+// asked any more too, as long as what they said holds; a.mu is held.
 func (a *Agent) publish() {
 	now := time.Now()
 	known := make(map[content.Hash][]inventory.Clone)
 	for h, c := range a.hot {
-		for _, place := range c.chosen {
-			if at := c.stores[place.ID]; at != nil && now.Before(at.whole) {
+		for _, at := range c.stores {
+			if now.Before(at.whole) {
 				known[h] = append(known[h], at.clone)
 			}
 		}

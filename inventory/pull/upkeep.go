@@ -36,12 +36,20 @@ func (c *Cache) disabled() string {
 	return offListing
 }
 
+// listSoon is how often a disk is looked at until it is there for the first
+// time: a store that opens takes a moment.
+const listSoon = 250 * time.Millisecond
+
 // work looks after the folder until the cache is closed.
 func (c *Cache) work() {
-	ticker := time.NewTicker(c.tune.tick)
+	ticker := time.NewTicker(min(c.tune.tick, listSoon))
 	defer ticker.Stop()
 	c.look()
-	for {
+	for listed := false; ; {
+		if !listed && c.heard.Load() != 0 {
+			listed = true
+			ticker.Reset(c.tune.tick)
+		}
 		select {
 		case <-c.life.Done():
 			return
