@@ -256,7 +256,7 @@ func TestClusterRoutesAreClosed(t *testing.T) {
 	c := edges(t, 1, "")
 	c.start()
 	one := c.Nodes["edge1"]
-	for _, path := range []string{"/cluster/journal", "/cluster/journal/x?since=0", "/cluster/hello", "/cluster/records", "/cluster/clone/" + strings.Repeat("a", 40), "/cluster/upload/x", "/cluster/renew", "/cluster/"} {
+	for _, path := range []string{"/cluster/journal", "/cluster/journal/x?since=0", "/cluster/hello", "/cluster/records", "/cluster/clone/" + strings.Repeat("a", 40), "/cluster/upload/x", "/cluster/renew", "/cluster/demand", "/cluster/"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			res, body := fetch(t, one.Client(), method, one.URL(path))
 			require.Equal(t, http.StatusUnauthorized, res.StatusCode, "%s %s: %s", method, path, body)

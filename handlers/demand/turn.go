@@ -88,6 +88,9 @@ func (a *Agent) look(ctx context.Context, h content.Hash, rate float64, p *inven
 		a.cooled(h, c, "it is asked for less often")
 		return
 	}
+	if c == nil && len(caching) == 0 {
+		return // nobody can be asked
+	}
 	var able []Place
 	for _, place := range caching {
 		if c == nil || c.stores[place.ID] == nil || !now.Before(c.stores[place.ID].refused) {
