@@ -7,7 +7,7 @@ LEAN     := -trimpath -tags=nobadger,nomysql,nopgx
 RELEASE  := $(LEAN) -ldflags '-w -s'
 BUILD    := $(CURDIR)/build
 # A test that hangs shall say where, not run into the limit of whoever started it.
-TIMEOUT  ?= 15m
+TIMEOUT  ?= 25m
 # A password hash takes ten times as long under the race detector, and has nothing for it to find.
 TESTFLAGS ?= -race -gcflags=golang.org/x/crypto/blowfish=-race=false -shuffle=on -timeout $(TIMEOUT)
 

@@ -62,7 +62,7 @@ func run(m *testing.M) int {
 // turns are as many as tests may run beside each other, those of early not
 // counted. Most of a test's time is a wait for what nodes do by the clock, so
 // that the processors have room for more than one test each.
-var turns = make(chan struct{}, 5)
+var turns = make(chan struct{}, 4)
 
 // parallel is t.Parallel for tests that take their turn.
 func parallel(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 
 // patience bounds how long a test waits for what must happen. It is far above
 // what things take, for machines that are busy.
-const patience = 60 * time.Second
+const patience = 120 * time.Second
 
 // Node is one running node.
 type Node struct {
