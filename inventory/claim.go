@@ -91,7 +91,7 @@ func (v *Volume) told(ctx context.Context, s *scan) error {
 	if s.unwritten.Load() > 0 {
 		return ErrIncomplete
 	}
-	if v.disk.Load() != s.root || v.source() != s.source {
+	if _, whole, _ := v.scans.status(); !whole || v.disk.Load() != s.root || v.source() != s.source {
 		return ErrIncomplete // the next scan is of what is there now
 	}
 	t := &tenure{id: s.root.Marker().ID, source: s.source}

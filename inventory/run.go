@@ -93,6 +93,7 @@ type scans struct {
 
 	mu       sync.Mutex
 	yield    context.CancelFunc // ends the scan there is, nil where it is not to yield
+	era      int                // how often begin was called
 	scanning bool
 	scanned  bool
 	last     *ScanResult
@@ -125,12 +126,13 @@ func (s *scans) turn(ctx context.Context, background bool) (_ context.Context, d
 	if background {
 		s.yield = cancel
 	}
+	era := s.era
 	return ctx, func(result *ScanResult) {
 		cancel()
 		s.mu.Lock()
 		s.scanning, s.yield = false, nil
 		if result != nil {
-			s.scanned, s.last = true, result
+			s.scanned, s.last = s.scanned || era == s.era, result
 		}
 		s.mu.Unlock()
 		<-s.place
@@ -143,12 +145,14 @@ func (s *scans) status() (scanning, scanned bool, last *ScanResult) {
 	return s.scanning, s.scanned, s.last
 }
 
-// begin says that the root was taken anew, or let go of: what was scanned says
-// nothing of what is there now.
+// begin says that the root was taken anew, or let go of, or that records are
+// gone: what was scanned, also by the scan there is, says nothing of what is there
+// now.
 func (s *scans) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scanned = false
+	s.era++
 }
 
 func (s *scans) want()         { sign(s.wanted) }
@@ -170,6 +174,14 @@ func (v *Volume) heedLoss(records []record.Record) {
 	if !slices.ContainsFunc(records, func(r record.Record) bool { return r.Key == "" }) {
 		return
 	}
+	v.ScanAnew()
+}
+
+// ScanAnew has the disk scanned as if the root had just been taken, because
+// records of it are gone: until that is done the store may hold what no record
+// says. A scan that is under way does not count. It returns at once.
+func (v *Volume) ScanAnew() {
 	v.scans.begin()
+	v.untold.Store(nil)
 	v.scans.want()
 }

@@ -17,13 +17,15 @@ import (
 )
 
 // forgotten is the stores that an operator has given up: claimed by nobody, so
-// that what was recorded of them counts no more. The record outlives their
-// registration; a store that comes back after all takes it back.
+// that what was recorded of them counts no more, and goes. The record outlives
+// their registration; a medium that comes back after all is a new store under its
+// old id, of which nothing is known but what is read from it then.
 type forgotten struct {
 	mu     sync.Mutex
 	all    map[string][]record.Record // by store id: the latest of each source
 	anew   bool                       // to be read again
 	signal chan struct{}
+	drop   chan struct{} // a sign that records are to be dropped
 }
 
 // forgottenKey is before a store's id in the keys of records of topic switch.
@@ -34,11 +36,29 @@ type forgottenValue struct {
 	Forgotten int64 `json:"forgotten"` // when, milliseconds since 1970
 }
 
-func (f *forgotten) has(store string) bool {
+func (f *forgotten) has(store string) bool { return f.at(store) > 0 }
+
+// at is when a store was forgotten, 0 where it is not.
+func (f *forgotten) at(store string) record.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, ok := record.Merge(record.Switch, f.all[store])
-	return ok
+	if r, ok := record.Merge(record.Switch, f.all[store]); ok {
+		return r.Time
+	}
+	return 0
+}
+
+// owners are the forgotten stores, as peers of nobody: everything that was said
+// of them before they were forgotten is a former owner's word.
+func (f *forgotten) owners() (peers []heartbeat.Peer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for store, versions := range f.all {
+		if r, ok := record.Merge(record.Switch, versions); ok {
+			peers = append(peers, heartbeat.Peer{ID: store, Name: peer.Name{Store: store}, Kind: peer.Store, Claimed: r.Time, Complete: true})
+		}
+	}
+	return peers
 }
 
 // take takes records in, and tells whether they are about forgotten stores.
@@ -71,16 +91,23 @@ func (f *forgotten) take(records []record.Record) (about bool) {
 // followForgotten has the index read anew when a store is forgotten, or comes
 // back.
 func (n *Node) followForgotten() (stop func()) {
-	n.forgotten.all, n.forgotten.signal, n.forgotten.anew = map[string][]record.Record{}, make(chan struct{}, 1), true
+	f := &n.forgotten
+	f.all, f.signal, f.drop, f.anew = map[string][]record.Record{}, make(chan struct{}, 1), make(chan struct{}, 1), true
 	return n.engine.Watch(record.Switch, func(records []record.Record) {
-		if n.forgotten.take(records) {
+		if f.take(records) {
 			n.Index.Forget()
-			select {
-			case n.forgotten.signal <- struct{}{}:
-			default:
-			}
+			sign(f.signal)
+			sign(f.drop)
 		}
 	})
+}
+
+// sign leaves a sign where none is waiting.
+func sign(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // readAgain is how long reading what is forgotten waits for an engine that is
@@ -124,13 +151,14 @@ func (n *Node) readForgotten(ctx context.Context) error {
 	}
 	if n.forgotten.take(all) {
 		n.Index.Forget()
+		sign(n.forgotten.drop)
 	}
 	return nil
 }
 
 // Forget gives a store up that never comes back: it is claimed by nobody, leaves
-// the registry, and its clones count no more. Should it come back after all, it is
-// one that its node has just taken. Errors: heartbeat.ErrUnknownPeer,
+// the registry, and every node drops what was recorded of it. Should its medium
+// come back after all, that is a new store. Errors: heartbeat.ErrUnknownPeer,
 // ErrStillThere, and those of records.
 func (n *Node) Forget(ctx context.Context, store string) error {
 	p, ok := n.Registry.Lookup(store)
@@ -158,17 +186,44 @@ func (n *Node) Forget(ctx context.Context, store string) error {
 }
 
 // recall tells whether a store of this process may be registered: one that was
-// forgotten only when its disk is there again, which takes that back.
-func (n *Node) recall(ctx context.Context, store string, readable bool) bool {
-	if !n.forgotten.has(store) {
-		return true
+// forgotten only when its disk is there again, and nothing is left of what was
+// recorded of it before, also not here, where nobody may have heard of that until
+// now. Then the forgetting is taken back; back says that the disk is to be read
+// anew once the store is registered.
+func (n *Node) recall(ctx context.Context, v *openVolume, store string) (ok, back bool) {
+	at := n.forgotten.at(store)
+	if at == 0 {
+		return true, false
 	}
-	if !readable {
-		return false
+	if !v.Readable() {
+		return false, false
 	}
-	_, err := n.engine.Update(ctx, record.Switch, forgottenKey+store, record.Condition{}, record.Change{Delete: true})
-	if err != nil && !errors.Is(err, context.Canceled) {
-		n.log.Warn("a store that was forgotten is back, and can't be registered yet", zap.String("id", store), zap.Error(err))
+	left, err := n.anyBefore(ctx, store, at)
+	if left {
+		sign(n.forgotten.drop)
+		return false, false
 	}
-	return err == nil
+	if err == nil {
+		_, err = n.engine.Update(ctx, record.Switch, forgottenKey+store, record.Condition{}, record.Change{Delete: true})
+	}
+	if err != nil {
+		if !errors.Is(err, context.Canceled) {
+			n.log.Warn("a store that was forgotten is back, and can't be registered yet", zap.String("id", store), zap.Error(err))
+		}
+		return false, false
+	}
+	n.claims.takeOver(store, n.clock.Next())
+	n.log.Info("a store that was forgotten is back as a new one: what is on it counts once it is read", zap.String("store", v.Name()), zap.String("id", store))
+	return true, true
+}
+
+// anyBefore tells whether something that was recorded of a store before a time is
+// still here.
+func (n *Node) anyBefore(ctx context.Context, store string, at record.Time) (bool, error) {
+	for r, err := range n.engine.List(ctx, record.Inventory, record.ByMember, store, "") {
+		if err != nil || r.Time < at {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // What former owners wrote about a store is passed over from the moment in which
-// its present one has written all of it. It is dropped a while after that.
+// its present one has written all of it. It is dropped a while after that; at once
+// where the store is forgotten, for nobody has anything to write.
 const (
 	formerLook  = time.Minute
 	formerWait  = 5 * time.Minute  // since a store's owner is seen to be this one
@@ -28,25 +29,32 @@ type former struct{ stores map[string]*tenure }
 
 // tenure is one owner's time with a store.
 type tenure struct {
-	source string
+	source string // "": nobody's
+	since  record.Time
 	due    time.Time
 }
 
-// due returns the stores whose records are to be looked at now.
-func (f *former) due(peers []heartbeat.Peer, now time.Time) []heartbeat.Peer {
+// due returns the stores whose records are to be looked at now, of the registered
+// ones and of the forgotten.
+func (f *former) due(peers, forgotten []heartbeat.Peer, now time.Time) []heartbeat.Peer {
 	var due []heartbeat.Peer
 	there := make(map[string]*tenure, len(f.stores))
-	for _, p := range peers {
-		if p.Kind != peer.Store || !p.Complete || p.Source == "" {
-			continue
-		}
+	look := func(p heartbeat.Peer, fresh tenure) {
 		t := f.stores[p.ID]
-		if t == nil || t.source != p.Source {
-			t = &tenure{source: p.Source, due: now.Add(formerWait)}
+		if t == nil || t.source != fresh.source || t.since != fresh.since {
+			t = &fresh
 		}
 		there[p.ID] = t
 		if !t.due.After(now) {
 			due = append(due, p)
+		}
+	}
+	for _, p := range forgotten {
+		look(p, tenure{since: p.Claimed, due: now})
+	}
+	for _, p := range peers {
+		if p.Kind == peer.Store && p.Complete && p.Source != "" && there[p.ID] == nil {
+			look(p, tenure{source: p.Source, due: now.Add(formerWait)})
 		}
 	}
 	f.stores = there
@@ -72,8 +80,10 @@ func (n *Node) runFormer(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
+		case <-n.forgotten.drop:
+			n.recalled(&f)
 		}
-		for _, p := range f.due(n.Registry.Peers(), time.Now()) {
+		for _, p := range f.due(n.Registry.Peers(), n.forgotten.owners(), time.Now()) {
 			dropped, left, err := n.dropFormer(ctx, p)
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -85,6 +95,19 @@ func (n *Node) runFormer(ctx context.Context) error {
 				n.log.Info("dropped what former owners wrote about a store", zap.String("store", p.Name.Store), zap.Int("records", dropped))
 			}
 			f.done(p.ID, time.Now(), left || err != nil)
+			if _, here := n.volumes.Volume(p.ID); here && p.Source == "" && !left && err == nil {
+				n.register() // nothing stands in the way of its return
+			}
+		}
+	}
+}
+
+// recalled has the forgotten stores of this process looked at at once: they wait
+// for it, and may have heard late that they are forgotten.
+func (n *Node) recalled(f *former) {
+	for id, t := range f.stores {
+		if _, here := n.volumes.Volume(id); here && t.source == "" {
+			t.due = time.Time{}
 		}
 	}
 }
@@ -136,6 +159,9 @@ func (n *Node) dropFormer(ctx context.Context, p heartbeat.Peer) (dropped int, l
 // stillOwns tells whether a store has the owner that it had, and this node has
 // not just taken it.
 func (n *Node) stillOwns(p heartbeat.Peer) bool {
+	if p.Source == "" {
+		return n.forgotten.at(p.ID) == p.Claimed
+	}
 	now, ok := n.Registry.Lookup(p.ID)
 	return ok && now.Complete && now.Source == p.Source && n.claims.at(p.ID) <= now.Claimed
 }

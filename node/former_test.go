@@ -69,7 +69,7 @@ func TestFormerIsDueAfterAWhile(t *testing.T) {
 	now := time.Now()
 	p := heartbeat.Peer{ID: "s", Kind: peer.Store, Source: "a"}
 	all := func() []heartbeat.Peer {
-		return f.due([]heartbeat.Peer{p, {ID: "prism", Complete: true, Source: "a"}}, now)
+		return f.due([]heartbeat.Peer{p, {ID: "prism", Complete: true, Source: "a"}}, nil, now)
 	}
 	require.Empty(t, all())
 	now = now.Add(formerWait)
@@ -92,4 +92,18 @@ func TestFormerIsDueAfterAWhile(t *testing.T) {
 	now = now.Add(-formerWait)
 	p.Source = ""
 	require.Empty(t, all(), "it was never said who that is")
+}
+
+// What is forgotten is looked at at once: it is nobody's, and nobody writes.
+func TestForgottenIsDueAtOnce(t *testing.T) {
+	var f former
+	now := time.Now()
+	gone := []heartbeat.Peer{{ID: "s", Kind: peer.Store, Claimed: 5, Complete: true}}
+	require.Equal(t, gone, f.due(nil, gone, now))
+	f.done("s", now, false)
+	require.Empty(t, f.due(nil, gone, now))
+	require.Len(t, f.due(nil, gone, now.Add(formerAgain)), 1, "one who comes back late brings some")
+	f.done("s", now, false)
+	again := []heartbeat.Peer{{ID: "s", Kind: peer.Store, Claimed: 9, Complete: true}}
+	require.Equal(t, again, f.due([]heartbeat.Peer{{ID: "s", Kind: peer.Store, Source: "a", Complete: true}}, again, now), "forgotten once more, whatever its owner has not heard")
 }

@@ -99,7 +99,8 @@ func (n *Node) registerStore(ctx context.Context, s StoreSpec, v *openVolume) {
 	if !n.mayRegister(ctx, v, id) {
 		return
 	}
-	if !n.recall(ctx, id, v.Readable()) {
+	ok, back := n.recall(ctx, v, id)
+	if !ok {
 		return
 	}
 	status, stays := v.Status(), !n.left.Load()
@@ -110,6 +111,9 @@ func (n *Node) registerStore(ctx context.Context, s StoreSpec, v *openVolume) {
 		Caches:  stays && v.Readable() && v.cache.Load() != nil,
 		Claimed: n.claims.at(id), Complete: n.claims.complete(id, n.engine.Source()),
 	})
+	if back {
+		v.ScanAnew()
+	}
 	v.bringIn(n.Registry, id)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/record"
 )
 
 // repairing is a node with four disks that repairs within moments.
@@ -107,14 +108,77 @@ func TestLostDiskForgottenAndBack(t *testing.T) {
 	_, known := n.Registry.Lookup(id)
 	require.False(t, known)
 	require.True(t, placedOn(t, n, all, id) == 0, "its records count no more")
+	eventuallyLong(t, "what was recorded of it is dropped", func() bool { return len(recordedOf(t, n, id)) == 0 })
 	n.register()
 	require.Never(t, func() bool { _, known := n.Registry.Lookup(id); return known }, 200*time.Millisecond, 20*time.Millisecond, "a disk that is away is not registered again")
 
-	// It was not gone after all.
+	// It was not gone after all. It is a new store: what went bad on it meanwhile,
+	// and looks as it was, is found before it counts.
+	files, err := filepath.Glob(filepath.Join(aside, "content", "*", "*", "*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	flipUnseen(t, files[0])
 	require.NoError(t, os.RemoveAll(v.Root()))
 	require.NoError(t, os.Rename(aside, v.Root()))
-	eventuallyLong(t, "it is registered again", func() bool { _, known := n.Registry.Lookup(id); return known })
+	eventuallyLong(t, "it is registered again, and read", func() bool { p, known := n.Registry.Lookup(id); return known && p.Complete })
+	bad, err := filepath.Glob(filepath.Join(v.Root(), "quarantine", "*"))
+	require.NoError(t, err)
+	require.Len(t, bad, 1)
+	require.False(t, n.forgotten.has(id))
 	eventuallyLong(t, "what is too many is dropped", func() bool { return kept(t, n, all, 2, "") })
+}
+
+// A node that was cut off while one of its stores was forgotten hears of it when
+// the others have dropped what it had recorded: that goes there as well, and what
+// is on the disk is recorded anew.
+func TestForgottenWhileItsNodeWasCutOff(t *testing.T) {
+	n, all := repairing(t)
+	v, ok := n.Volume("disk1")
+	require.True(t, ok)
+	id, before := v.ID(), map[string]record.Time{}
+	for _, r := range recordedOf(t, n, v.ID()) {
+		before[r.Key] = r.Time
+	}
+	require.NotEmpty(t, before)
+	at := n.clock.Next()
+	elsewhere := record.Record{
+		Topic: record.Switch, Key: forgottenKey + id, Source: "another", Time: at, Revision: 1, Value: []byte(`{"forgotten":1}`),
+	}
+	require.NoError(t, n.engine.Import(t.Context(), []record.Record{elsewhere}))
+	n.register()
+	eventuallyLong(t, "it is a new store", func() bool {
+		p, known := n.Registry.Lookup(id)
+		return known && p.Complete && p.Claimed > at && !n.forgotten.has(id)
+	})
+	again := recordedOf(t, n, id)
+	for _, r := range again {
+		require.Greater(t, r.Time, at, "nothing of what others have dropped is left")
+	}
+	eventuallyLong(t, "all is there as often as is wanted", func() bool { return kept(t, n, all, 2, "") })
+}
+
+// recordedOf are the live records of a store's clones, by whichever source.
+func recordedOf(t *testing.T, n *Node, store string) (list []record.Record) {
+	t.Helper()
+	for r, err := range n.engine.List(t.Context(), record.Inventory, record.ByMember, store, "") {
+		require.NoError(t, err)
+		if !r.Deleted {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// flipUnseen changes a file so that neither its size nor its time tells.
+func flipUnseen(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	data[0] ^= 1
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	require.NoError(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
 }
 
 func placedOn(t *testing.T, n *Node, all map[string]content.Hash, store string) (count int) {

@@ -2,7 +2,9 @@ package adminapi
 
 import (
 	"context"
+	"crypto/sha1"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +34,7 @@ type crew struct {
 	mu       sync.Mutex // guards held
 	held     map[string][]string
 	needed   int64
+	alone    []content.Hash
 	failed   error
 	drained  map[string]bool
 	forgot   []string
@@ -56,6 +59,15 @@ func (c *crew) Draining(context.Context, string) (repair.Drain, error) {
 	d := repair.Drain{Left: c.needed + 1, Bytes: c.needed * 1000, Needed: c.needed}
 	c.needed = max(0, c.needed-1)
 	return d, c.failed
+}
+
+func (c *crew) DrainingEach(ctx context.Context, store string, alone func(content.Hash)) (repair.Drain, error) {
+	for _, h := range c.alone {
+		alone(h)
+	}
+	d, err := c.Draining(ctx, store)
+	d.Alone, d.Needed = int64(len(c.alone)), d.Needed+int64(len(c.alone))
+	return d, err
 }
 
 func (c *crew) Look() {}
@@ -191,15 +203,34 @@ func TestDrainRoutes(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, d.ask(t, "POST", "/oose/drain", `{"store":"store1"}`).Code)
 }
 
+// numbered is some hash.
+func numbered(n int) content.Hash {
+	sum := sha1.Sum(fmt.Append(nil, n))
+	h, err := content.HashOf(content.SHA1, sum[:])
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
 func TestForgetAndSwitchRoutes(t *testing.T) {
 	d, c := newCrewDesk(t)
 	c.gone = node.ErrStillThere
 	w := d.ask(t, "POST", "/oose/forget", `{"store":"store1"}`)
 	require.Equal(t, 409, w.Code)
 	require.Contains(t, w.Body.String(), "drain it, or stop its node first")
-	c.gone = nil
-	linesOf(t, d, "/oose/forget", `{"store":"store1"}`)
+	c.gone, c.needed = nil, 3
+	for i := range lostListed + 1 {
+		c.alone = append(c.alone, numbered(i))
+	}
+	lines := linesOf(t, d, "/oose/forget", `{"store":"store1"}`)
 	require.Equal(t, []string{"id1"}, c.forgot)
+	var answer ForgetAnswer
+	require.NoError(t, json.Unmarshal(lines[len(lines)-1].Result, &answer))
+	require.EqualValues(t, lostListed+1, answer.Alone, "what is lost is told plainly")
+	require.Len(t, answer.Lost, lostListed)
+	require.Equal(t, numbered(0).String(), answer.Lost[0])
+	require.Positive(t, answer.Short)
 
 	w = d.ask(t, "POST", "/oose/switch", `{"peer":"store2","writable":false}`)
 	require.Equal(t, 200, w.Code, w.Body)

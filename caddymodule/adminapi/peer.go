@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ooseio/oose/audit"
+	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/handlers/clonetool"
 	"github.com/ooseio/oose/handlers/repair"
@@ -26,6 +27,7 @@ type keeper interface {
 type repairer interface {
 	clonetool.Agent
 	Draining(ctx context.Context, store string) (repair.Drain, error)
+	DrainingEach(ctx context.Context, store string, alone func(content.Hash)) (repair.Drain, error)
 	Now(ctx context.Context) []string
 	Look()
 	Status() repair.Status
@@ -105,14 +107,29 @@ func (c *call) undrain() error {
 	})
 }
 
-// forget answers POST /oose/forget.
+// lostListed bounds how many contents are listed that are lost with a store.
+const lostListed = 1000
+
+// forget answers POST /oose/forget. What is given up with the store is said
+// plainly: afterwards nothing knows of it any more.
 func (c *call) forget() error {
 	return c.aboutStore(func(p heartbeat.Peer) (any, error) {
-		if err := c.keeper.Forget(context.WithoutCancel(c.r.Context()), p.ID); err != nil {
+		ctx, answer := context.WithoutCancel(c.r.Context()), ForgetAnswer{Store: p.Name.String(), ID: p.ID}
+		c.repair.Look()
+		d, err := c.repair.DrainingEach(ctx, p.ID, func(h content.Hash) {
+			if len(answer.Lost) < lostListed {
+				answer.Lost = append(answer.Lost, h.String())
+			}
+		})
+		if err == nil {
+			answer.Alone, answer.Short = d.Alone, d.Needed-d.Alone
+			err = c.keeper.Forget(ctx, p.ID)
+		}
+		if err != nil {
 			return nil, peerFault(p, err)
 		}
-		c.audited(audit.Entry{Action: audit.StoreForget, Store: p.Name.String(), StoreID: p.ID})
-		return StoreAnswer{Store: p.Name.String(), ID: p.ID}, nil
+		c.audited(audit.Entry{Action: audit.StoreForget, Store: p.Name.String(), StoreID: p.ID, Count: d.Alone})
+		return answer, nil
 	})
 }
 

@@ -179,6 +179,15 @@ type StoreAnswer struct {
 	ID    string `json:"id"`
 }
 
+// ForgetAnswer names the store that was forgotten, and what went with it.
+type ForgetAnswer struct {
+	Store string   `json:"store"`
+	ID    string   `json:"id"`
+	Alone int64    `json:"alone"`          // contents of which no other store has a good clone
+	Short int64    `json:"short"`          // other contents that have fewer clones now than are wanted
+	Lost  []string `json:"lost,omitempty"` // of those without another clone, the first 1,000
+}
+
 // ClonesRequest picks contents and says what is to be done about them. Without
 // an action they are listed; with nothing at all they are counted.
 type ClonesRequest struct {

@@ -110,9 +110,9 @@ func TestDrainCommands(t *testing.T) {
 		require.NoError(t, json.NewDecoder(r.Body).Decode(&asked))
 		ndjson(t, going, asResult(t, answer))(w, r)
 	}}
-	for _, verb := range []string{"undrain", "forget"} {
-		routes["POST /oose/"+verb] = ndjson(t, asResult(t, adminapi.StoreAnswer{Store: "prism1:store1", ID: "id1"}))
-	}
+	routes["POST /oose/undrain"] = ndjson(t, asResult(t, adminapi.StoreAnswer{Store: "prism1:store1", ID: "id1"}))
+	gone := adminapi.ForgetAnswer{Store: "prism1:store1", ID: "id1"}
+	routes["POST /oose/forget"] = func(w http.ResponseWriter, r *http.Request) { ndjson(t, asResult(t, gone))(w, r) }
 	var switched adminapi.SwitchRequest
 	routes["POST /oose/switch"] = func(w http.ResponseWriter, r *http.Request) {
 		switched = adminapi.SwitchRequest{}
@@ -133,6 +133,14 @@ func TestDrainCommands(t *testing.T) {
 
 	require.Equal(t, "prism1:store1 takes clones again\n", runCommand(t, address, "", "undrain", "store1").out)
 	require.Equal(t, "prism1:store1 is forgotten\n", runCommand(t, address, "", "forget", "store1").out)
+	gone = adminapi.ForgetAnswer{Store: "prism1:store1", Alone: 3, Short: 1200, Lost: []string{"aa", "bb"}}
+	require.Equal(t, `prism1:store1 is forgotten
+  1,200 clones are made anew elsewhere
+  LOST: of 3 contents no other store has a good clone. Upload them again, or bring the disk back:
+    aa
+    bb
+    and 1 more
+`, runCommand(t, address, "", "forget", "store1").out)
 	got = runCommand(t, address, "", "switch", "store1", "readonly")
 	require.Equal(t, "prism1:store1: active yes, writable no, draining no\n", got.out)
 	require.Nil(t, switched.Active)

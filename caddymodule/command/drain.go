@@ -104,8 +104,47 @@ func undrainCommand() caddycmd.Command {
 }
 
 func forgetCommand() caddycmd.Command {
-	return storeWordCommand("forget", "Gives up a store that never comes back",
-		"Gives up a store that is gone for good: it leaves the registry, and its clones count\nno more, so that they are made anew. A store that still answers is not forgotten:\ndrain it, and stop its node or take it out of the configuration first. Should it\ncome back after all, it is one that its node has just taken: what is sound on it is\nrecorded again.", "is forgotten")
+	return nodeCommand(caddycmd.Command{
+		Name: "forget", Usage: "[--json] <store>",
+		Short: "Gives up a store that never comes back",
+		Long: `Gives up a store that is gone for good: it leaves the registry, its clones count
+no more, so that they are made anew, and all nodes drop what they know of them.
+It says what had its only good clone there. A store that still answers is not
+forgotten: drain it, and stop its node or take it out of the configuration first.
+Should its disk come back after all, it is a new store: everything on it is read
+before it counts.`,
+	}, cobra.ExactArgs(1), func(*cobra.Command) action {
+		return func(ctx context.Context, sh *shell, args []string) error {
+			var answer adminapi.ForgetAnswer
+			if err := sh.node.streamLines(ctx, "/oose/forget", adminapi.StoreRequest{Store: args[0]}, nil, &answer); err != nil {
+				return err
+			}
+			if sh.json {
+				return sh.printJSON(answer)
+			}
+			printForgotten(sh, &answer)
+			return nil
+		}
+	})
+}
+
+// printForgotten says what went with a store.
+func printForgotten(sh *shell, a *adminapi.ForgetAnswer) {
+	sh.print("%s is forgotten", a.Store)
+	if a.Short > 0 {
+		sh.print("  %s %s made anew elsewhere", humanCount(a.Short), plural(int(a.Short), "clone is", "clones are"))
+	}
+	if a.Alone == 0 {
+		return
+	}
+	sh.print("  LOST: of %s %s no other store has a good clone. Upload %s again, or bring the disk back:",
+		humanCount(a.Alone), plural(int(a.Alone), "content", "contents"), plural(int(a.Alone), "it", "them"))
+	for _, h := range a.Lost {
+		sh.print("    %s", h)
+	}
+	if more := a.Alone - int64(len(a.Lost)); more > 0 {
+		sh.print("    and %s more", humanCount(more))
+	}
 }
 
 // storeWordCommand makes a command that says one word about a store.

@@ -147,6 +147,11 @@ func (d Drain) Safe() bool { return d.Needed == 0 }
 // Draining tells how far the emptying of a store has come, whichever node
 // carries it. It reads the records of all its clones.
 func (a *Agent) Draining(ctx context.Context, store string) (Drain, error) {
+	return a.DrainingEach(ctx, store, func(content.Hash) {})
+}
+
+// DrainingEach is Draining that names each content counted by Drain.Alone.
+func (a *Agent) DrainingEach(ctx context.Context, store string, alone func(content.Hash)) (Drain, error) {
 	var d Drain
 	err := a.eachIn(ctx, store, func(_ string, h content.Hash) error {
 		f, err := a.examine(ctx, h)
@@ -169,6 +174,7 @@ func (a *Agent) Draining(ctx context.Context, store string) (Drain, error) {
 		case good == 0:
 			d.Alone++
 			d.Needed++
+			alone(h)
 		case good < f.wanted:
 			d.Needed++
 		}
