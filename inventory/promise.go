@@ -26,7 +26,9 @@ import (
 // before. They are still there, as many as are wanted. This holds whatever the
 // clocks, the delays and the crashes. The hour for which a promise is kept
 // beyond that spares everybody needless work: a store that promised does not
-// ask.
+// ask. Where the operator moves its clone it does all the same, and hands its
+// promises on to those that it asks (HandOn); then each promise that it gives
+// meanwhile changes its record again.
 //
 // A promise passes the asker's kept time on: what a removal spared in the one
 // that drops, it spares in those that stay.
@@ -145,12 +147,15 @@ func (v *Volume) promise(ctx context.Context, h content.Hash, kept record.Time) 
 	if err != nil {
 		return Clone{}, err
 	}
-	now := v.clock.Wall()
-	if old.Kept >= kept && time.UnixMilli(old.Promised).Sub(now) > renewPromise {
+	now, handsOn := v.clock.Wall(), v.handsOn(h)
+	if !handsOn && old.Kept >= kept && time.UnixMilli(old.Promised).Sub(now) > renewPromise {
 		return old, nil
 	}
 	c := old
 	c.Kept, c.Promised = max(old.Kept, kept), max(old.Promised, now.Add(PromiseLife).UnixMilli())
+	if handsOn && c == old {
+		c.Promised++
+	}
 	return c, v.write(context.WithoutCancel(ctx), c, old, true)
 }
 
@@ -181,9 +186,9 @@ func (v *Volume) unchanged(ctx context.Context, lock *hashLock, c Clone) error {
 func (v *Volume) Promising(c Clone) bool { return v.since(c.Promised) < 0 }
 
 // Surrender drops a clone that others hold as often as is wanted, and have
-// promised to keep. The caller read seen, which must not be promised itself,
-// from this volume (Has) before it asked them, with seen's kept time; the
-// context's deadline is how long their promises count. Errors: ErrPromised and
+// promised to keep. The caller read seen, which must not be promised itself
+// unless that is handed on (HandOn), from this volume (Has) before it asked them,
+// with seen's kept time; the context's deadline is how long their promises count. Errors: ErrPromised and
 // record.ErrConflict where the clone must stay for now, ErrNotExist, ErrOffline,
 // ErrSuspect, and those of the engine.
 func (v *Volume) Surrender(ctx context.Context, seen Clone) error {
@@ -217,7 +222,7 @@ func (v *Volume) surrender(ctx context.Context, seen Clone) error {
 		return err
 	case !have:
 		return ErrNotExist
-	case v.Promising(c):
+	case v.Promising(c) && !v.handsOn(seen.Hash):
 		return ErrPromised
 	case c != seen:
 		return record.ErrConflict

@@ -22,7 +22,7 @@ import (
 
 // TestDroppingNeverLosesTheLastClones runs real volumes, each with an engine
 // and a clock of its own, through any interleaving of uploads, copies, drops,
-// removals, blocks, crashes, rot and time, while records reach the other nodes
+// moves, removals, blocks, crashes, rot and time, while records reach the other nodes
 // late, in parts or not at all. Whenever a store drops a clone that no removal
 // concerns, as many sound ones as are wanted must be left.
 func TestDroppingNeverLosesTheLastClones(t *testing.T) {
@@ -34,13 +34,16 @@ func TestDroppingNeverLosesTheLastClones(t *testing.T) {
 			"renew":     func(rt *rapid.T) { m.renew(m.any(rt)) },
 			"copy from": func(rt *rapid.T) { m.beginCopy(m.any(rt)) },
 			"copy to":   func(rt *rapid.T) { m.endCopy(m.any(rt)) },
-			"begin":     func(rt *rapid.T) { m.begin(m.any(rt)) },
+			"begin":     func(rt *rapid.T) { m.begin(m.any(rt), false) },
+			"move":      func(rt *rapid.T) { m.begin(m.any(rt), true) },
+			"give up":   func(rt *rapid.T) { m.nodes[m.any(rt)].stopAsking() },
 			"ask":       func(rt *rapid.T) { m.ask(m.any(rt), m.any(rt)) },
 			"ask more":  func(rt *rapid.T) { m.ask(m.any(rt), m.any(rt)) },
 			"finish":    func(rt *rapid.T) { m.finish(rt, m.any(rt), false) },
 			"cut off":   func(rt *rapid.T) { m.finish(rt, m.any(rt), true) },
-			"drop":      func(rt *rapid.T) { m.dropNow(rt, m.any(rt)) },
-			"drop late": func(rt *rapid.T) { m.dropLate(rt, m.any(rt), m.any(rt)) },
+			"drop":      func(rt *rapid.T) { m.dropNow(rt, m.any(rt), rapid.Bool().Draw(rt, "moved")) },
+			"drop late": func(rt *rapid.T) { m.dropLate(rt, m.any(rt), m.any(rt), rapid.Bool().Draw(rt, "moved")) },
+			"cross":     func(rt *rapid.T) { m.cross(rt, m.any(rt), m.any(rt)) },
 			"remove":    func(rt *rapid.T) { m.remove(m.any(rt)) },
 			"block":     func(rt *rapid.T) { m.block(m.any(rt), rapid.Bool().Draw(rt, "blocked")) },
 			"obey":      func(rt *rapid.T) { m.obey(m.any(rt)) },
@@ -72,6 +75,7 @@ type modelNode struct {
 	said    []record.Record // what its engine wrote
 	heard   map[int]int     // by node: how much of what that said
 	asking  bool            // it wants to drop
+	handsOn func()          // ends that promises are handed on, nil where they are not
 	seen    Clone
 	got     map[int]bool // who promised
 	doubted bool         // its clone is not sound, and was not when it last promised
@@ -170,13 +174,26 @@ func (m *model) endCopy(i int) {
 	}
 }
 
-// begin is that a store wants to drop its clone, whatever the others hold.
-func (m *model) begin(i int) {
+// begin is that a store wants to drop its clone, whatever the others hold; with
+// move also where it has promised to keep it.
+func (m *model) begin(i int, move bool) {
 	n := m.nodes[i]
+	n.stopAsking()
+	if move {
+		n.handsOn = n.HandOn(m.hash)
+	}
 	c, ok, err := n.Has(m.ctx(), m.hash)
 	require.NoError(m.t, err)
-	if ok && !n.Promising(c) {
+	if ok && (move || !n.Promising(c)) {
 		n.asking, n.seen, n.got = true, c, map[int]bool{}
+	}
+}
+
+// stopAsking is that a store wants to drop no more.
+func (n *modelNode) stopAsking() {
+	if n.asking = false; n.handsOn != nil {
+		n.handsOn()
+		n.handsOn = nil
 	}
 }
 
@@ -204,7 +221,7 @@ func (m *model) finish(rt *rapid.T, i int, halfway bool) {
 	if !n.asking || len(n.got) < m.wanted {
 		return
 	}
-	n.asking = false
+	defer n.stopAsking()
 	errCut := errors.New("cut off")
 	if halfway {
 		n.faults.fail("unrecord", errCut)
@@ -224,8 +241,8 @@ func (m *model) finish(rt *rapid.T, i int, halfway bool) {
 }
 
 // dropNow is a drop that nothing interrupts: all are asked.
-func (m *model) dropNow(rt *rapid.T, i int) {
-	m.begin(i)
+func (m *model) dropNow(rt *rapid.T, i int, move bool) {
+	m.begin(i, move)
 	for j := range m.nodes {
 		m.ask(i, j)
 	}
@@ -233,17 +250,31 @@ func (m *model) dropNow(rt *rapid.T, i int) {
 }
 
 // dropLate is a drop that another one overtakes by hours.
-func (m *model) dropLate(rt *rapid.T, i, other int) {
-	m.begin(i)
+func (m *model) dropLate(rt *rapid.T, i, other int, move bool) {
+	m.begin(i, move)
 	for j := range m.nodes {
 		m.ask(i, j)
 	}
 	m.wall.ahead += 2 * PromiseLife
 	if other != i {
-		m.dropNow(rt, other)
+		m.dropNow(rt, other, move)
 	}
 	m.wall.ahead += 2 * PromiseLife
 	m.finish(rt, i, false)
+}
+
+// cross is that two stores are moved from at once, and ask each other, which
+// they may have done before.
+func (m *model) cross(rt *rapid.T, i, j int) {
+	m.begin(i, true)
+	m.begin(j, true)
+	for _, asking := range []int{i, j} {
+		for other := range m.nodes {
+			m.ask(asking, other)
+		}
+	}
+	m.finish(rt, i, false)
+	m.finish(rt, j, false)
 }
 
 func (m *model) remove(i int) {
@@ -277,7 +308,7 @@ func (m *model) deliver(from, to, count int) {
 // forgotten, and a record without a file is found.
 func (m *model) crash(i int) {
 	n := m.nodes[i]
-	n.asking = false
+	n.stopAsking()
 	require.NoError(m.t, n.Close())
 	n.cfg.KnownID = n.ID()
 	n.openQuietly()

@@ -59,6 +59,33 @@ func TestPromiseHoldsForAnHour(t *testing.T) {
 	require.ErrorIs(t, b.Surrender(t.Context(), p), ErrNotExist)
 }
 
+// A promise is handed on where the operator moves the clone; not one that was
+// given after the clone was read, also where it was given before already.
+func TestPromiseIsHandedOn(t *testing.T) {
+	b, _ := openTurned(t)
+	c := b.put([]byte("to be moved"), "txt")
+	ask := func() Clone {
+		p, err := b.Promise(t.Context(), c.Hash, PromiseOptions{Fresh: time.Hour})
+		require.NoError(t, err)
+		return p
+	}
+	p := ask()
+	require.Equal(t, p, ask(), "it stands")
+	end := b.HandOn(c.Hash)
+	again := b.HandOn(c.Hash)
+	require.NotEqual(t, p, ask())
+	require.ErrorIs(t, b.Surrender(t.Context(), p), record.ErrConflict, "somebody counts on it since")
+	end()
+	end()
+	p = ask()
+	again()
+	require.ErrorIs(t, b.Surrender(t.Context(), p), ErrPromised)
+	defer b.HandOn(c.Hash)()
+	require.NoError(t, b.Surrender(t.Context(), p))
+	_, ok := b.holds(c.Hash)
+	require.False(t, ok)
+}
+
 func TestPromiseReadsTheClone(t *testing.T) {
 	b, _ := openTurned(t)
 	c := b.put([]byte("sound"), "txt")

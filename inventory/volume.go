@@ -117,6 +117,7 @@ type Volume struct {
 	tried                                      chan struct{} // ends with the first try to take the root
 	triedOnce                                  sync.Once
 	locks                                      *stripes
+	handing                                    handing
 
 	untold    atomic.Pointer[tenure] // what Rewritten has not been told yet
 	scannedAs atomic.Pointer[string] // the source when the latest scan began

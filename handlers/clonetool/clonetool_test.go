@@ -34,6 +34,7 @@ type yard struct {
 	damaged  map[content.Hash]string // the store whose clone is
 	failing  map[string]error        // by store: copies to it fail
 	verified int
+	rival    func(to string) // is told of a copy that was made, y.mu held
 }
 
 func newYard(stores int) *yard {
@@ -142,6 +143,9 @@ func (y *yard) Copy(_ context.Context, h content.Hash, to string, progress func(
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.held[h] = append(slices.Clone(y.held[h]), to)
+	if y.rival != nil {
+		y.rival(to)
+	}
 	return inventory.Clone{Hash: h, Store: to}, nil
 }
 
@@ -373,4 +377,28 @@ func TestParseFolder(t *testing.T) {
 		_, err := ParseFolder(text)
 		require.ErrorIs(t, err, ErrRequest)
 	}
+}
+
+// Where repair takes the clone that was just made for the one too many, it is made
+// again; not for ever.
+func TestMoveAmongRepair(t *testing.T) {
+	y := newYard(4)
+	h := y.put(1, "s1", "s2")
+	times := 1
+	y.rival = func(to string) {
+		if times--; times >= 0 {
+			y.held[h] = []string{"s1", "s2"}
+		}
+	}
+	act := Action{CloneTo: "s3", DropFrom: "s1"}
+	steps, sum := y.run(t, Selection{All: true}, act)
+	require.ElementsMatch(t, []string{"s2", "s3"}, y.held[h])
+	require.Equal(t, []string{"copied s3", "copied s3", "dropped s1"}, steps[h])
+	require.Zero(t, sum.Kept)
+	times = 100
+	act.CloneTo, act.DropFrom = "s4", "s2"
+	y.held[h] = []string{"s1", "s2"}
+	steps, sum = y.run(t, Selection{All: true}, act)
+	require.ElementsMatch(t, []string{"s1", "s2"}, y.held[h])
+	require.Positive(t, sum.Kept+sum.Failed, "it is told: %v", steps[h])
 }

@@ -32,15 +32,32 @@ func (w *worker) work(ctx context.Context) {
 	if act.Verify {
 		w.verify(ctx)
 	}
-	if act.CloneTo != "" {
-		w.cloneTo(ctx)
-	}
-	if act.Desired > 0 {
-		w.desire(ctx)
-	}
-	if act.DropFrom != "" && ctx.Err() == nil {
+	for try := 1; ; try++ {
+		if act.CloneTo != "" {
+			w.cloneTo(ctx)
+		}
+		if act.Desired > 0 {
+			w.desire(ctx)
+		}
+		if act.DropFrom == "" || ctx.Err() != nil {
+			return
+		}
+		made, before := w.holds(act.CloneTo) || slices.Contains(w.o.Steps, Step{Did: Copied, Store: act.CloneTo}), len(w.o.Steps)
 		w.dropFrom(ctx)
+		if act.CloneTo == "" || !made || try == moveTries || !w.keptSince(before) || !w.look(ctx) || w.holds(act.CloneTo) {
+			return
+		}
+		// Repair has taken the new clone for the one too many.
+		w.o.Steps = w.o.Steps[:before]
 	}
+}
+
+// moveTries is how often a clone is made that is to take another one's place.
+const moveTries = 3
+
+// keptSince tells whether a clone that was to go is kept, by the steps from one on.
+func (w *worker) keptSince(first int) bool {
+	return !w.act.Pretend && slices.ContainsFunc(w.o.Steps[first:], func(s Step) bool { return s.Did == Kept })
 }
 
 func (w *worker) step(s Step) { w.o.Steps = append(w.o.Steps, s) }

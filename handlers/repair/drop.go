@@ -23,16 +23,20 @@ const (
 	askedAgain = inventory.PromiseLife / 12
 )
 
-// dropHere drops the clone of a store in this process, if as many others as are
-// wanted promise to keep theirs.
+// dropHere drops the clone of a store in this process on the operator's word, if
+// as many others as are wanted promise to keep theirs. What the store has promised
+// itself they promise in its place.
 func (a *Agent) dropHere(ctx context.Context, store string, h content.Hash) error {
-	return a.drop(ctx, store, h, func(f *finding) []string { return a.others(f, store) })
+	if v, ok := a.Volumes.Volume(store); ok {
+		defer v.HandOn(h)()
+	}
+	return a.drop(ctx, store, h, true, func(f *finding) []string { return a.others(f, store) })
 }
 
 // dropSurplus is dropHere for a clone that the plan takes for one too many. Only
 // those are asked that it keeps: who promises can't drop for an hour.
 func (a *Agent) dropSurplus(ctx context.Context, store string, h content.Hash) error {
-	return a.drop(ctx, store, h, func(f *finding) []string {
+	return a.drop(ctx, store, h, false, func(f *finding) []string {
 		if f.refuse || !slices.Contains(f.Drops, store) {
 			return nil
 		}
@@ -40,7 +44,9 @@ func (a *Agent) dropSurplus(ctx context.Context, store string, h content.Hash) e
 	})
 }
 
-func (a *Agent) drop(ctx context.Context, store string, h content.Hash, whom func(*finding) []string) error {
+// drop drops a clone once enough of those have promised whom a finding names;
+// handsOn says that this store's own promises pass on to them.
+func (a *Agent) drop(ctx context.Context, store string, h content.Hash, handsOn bool, whom func(*finding) []string) error {
 	v, ok := a.Volumes.Volume(store)
 	if !ok {
 		return fmt.Errorf("dropping %s: store %s: %w", h, store, ErrUnknownStore)
@@ -51,7 +57,7 @@ func (a *Agent) drop(ctx context.Context, store string, h content.Hash, whom fun
 		return err
 	case !ok:
 		return fmt.Errorf("dropping %s: %w", h, inventory.ErrNotExist)
-	case v.Promising(seen):
+	case v.Promising(seen) && !handsOn:
 		return fmt.Errorf("dropping %s: %w", h, inventory.ErrPromised)
 	}
 	// Who holds it is looked up after that: see inventory.Volume.Surrender.

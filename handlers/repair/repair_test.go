@@ -273,6 +273,33 @@ func TestNoPromiseNoDrop(t *testing.T) {
 	require.Len(t, w.holders(h, "kept"), 2)
 }
 
+// A clone is moved also where its store has promised to keep it: those that stay
+// promise that in its place, the new one among them.
+func TestMoveOfWhatIsPromised(t *testing.T) {
+	w := newTown(t, 4)
+	const data = "moved"
+	h := w.put(data, w.nodes[:3]...)
+	for _, n := range w.nodes {
+		n.agent.look()
+	}
+	require.NoError(t, w.nodes[0].agent.Drop(t.Context(), h, w.nodes[2].id()))
+	from, to := w.nodes[1], w.nodes[3]
+	c, ok, err := from.volume.Has(t.Context(), h)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.True(t, from.volume.Promising(c))
+	_, err = w.nodes[0].agent.Copy(t.Context(), h, to.id(), nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, from.agent.dropSurplus(t.Context(), from.id(), h), inventory.ErrPromised, "repair waits")
+	require.NoError(t, w.nodes[0].agent.Drop(t.Context(), h, from.id()))
+	require.ElementsMatch(t, []*townNode{w.nodes[0], to}, w.holders(h, data))
+	for _, n := range w.holders(h, data) {
+		c, _, err := n.volume.Has(t.Context(), h)
+		require.NoError(t, err)
+		require.True(t, n.volume.Promising(c))
+	}
+}
+
 func TestWishForOneContent(t *testing.T) {
 	w := newTown(t, 4)
 	h := w.put("wanted", w.nodes[0], w.nodes[1])
