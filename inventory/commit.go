@@ -85,10 +85,7 @@ func (t *Temp) replace(c, old Clone) (Clone, error) {
 // place moves the temporary file to where the clone lies, durably.
 func (t *Temp) place(c Clone) error {
 	to := disk.ClonePath(c.Hash, c.Ext, c.Deep)
-	if err := t.root.MakeParents(to); err != nil {
-		return err
-	}
-	if err := t.root.Rename(t.rel, to); err != nil {
+	if err := t.root.Enter(t.rel, to); err != nil {
 		return err
 	}
 	if err := t.root.SyncDir(disk.DirOf(to)); err != nil {

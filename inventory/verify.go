@@ -235,10 +235,7 @@ func (v *Volume) quarantine(root *disk.Root, rel string) error {
 		return fmt.Errorf("%s: not a clone's path", rel)
 	}
 	to := fmt.Sprintf("%s/%s.%s.%d", disk.Quarantine, h, ext, v.clock.Wall().UnixMilli())
-	if err := root.MakeParents(to); err != nil {
-		return err
-	}
-	if err := root.Rename(rel, to); err != nil {
+	if err := root.Enter(rel, to); err != nil {
 		return err
 	}
 	return errors.Join(root.SyncDir(disk.Quarantine), root.SyncDir(disk.DirOf(rel)))

@@ -26,6 +26,26 @@ func (r *Root) MakeParents(rel string) error {
 	return nil
 }
 
+// Enter moves a file to a path whose folders it makes, durably but for the last
+// step: the caller syncs the folder. Folders that were there once, and that
+// somebody has taken away since, are made again.
+func (r *Root) Enter(from, to string) error {
+	enter := func() error {
+		if err := r.MakeParents(to); err != nil {
+			return err
+		}
+		return r.Rename(from, to)
+	}
+	err := enter()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, dir := range parents(to) {
+		r.durable.remove(dir)
+	}
+	return enter()
+}
+
 // durable remembers the folders content/<ab> and content/<ab>/<cd> whose names
 // this process has synced.
 type durable [(pairs + pairs*pairs) / 32]atomic.Uint32
@@ -41,6 +61,12 @@ func (d *durable) has(dir string) bool {
 func (d *durable) add(dir string) {
 	if i, ok := bitOf(dir); ok {
 		d[i/32].Or(1 << (i % 32))
+	}
+}
+
+func (d *durable) remove(dir string) {
+	if i, ok := bitOf(dir); ok {
+		d[i/32].And(^uint32(1 << (i % 32)))
 	}
 }
 

@@ -43,3 +43,31 @@ func TestMakeParents(t *testing.T) {
 		seen[i] = true
 	}
 }
+
+// Folders that an operator takes away, or that a file was in the place of, are
+// made again: no content is refused for what was there once.
+func TestEnterMakesFoldersAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "root")
+	r, err := Attach(path, Options{Name: "om101"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	enter := func(name string) error {
+		require.NoError(t, os.WriteFile(filepath.Join(path, "tmp", name), []byte(name), 0o600))
+		return r.Enter("tmp/"+name, "content/ab/cd/"+name)
+	}
+	require.NoError(t, enter("one"))
+	require.NoError(t, os.RemoveAll(filepath.Join(path, "content", "ab", "cd")))
+	require.NoError(t, enter("two"), "the inner folder is gone")
+	require.NoError(t, os.RemoveAll(filepath.Join(path, "content", "ab")))
+	require.NoError(t, enter("three"), "both are gone")
+	for _, inTheWay := range []string{"content/ab", "content/ab/cd"} {
+		file := filepath.Join(path, filepath.FromSlash(inTheWay))
+		require.NoError(t, os.RemoveAll(file))
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		require.Error(t, enter("four"))
+		require.NoError(t, os.Remove(file))
+		require.NoError(t, enter("five"), "nothing is in the way any more")
+		require.FileExists(t, filepath.Join(path, "content", "ab", "cd", "five"))
+	}
+	require.Error(t, r.Enter("tmp/nothing", "content/ab/cd/nothing"))
+}
