@@ -58,10 +58,21 @@ func (j *Journal) Forget(node string) {
 // Confirm waits until another node has acknowledged a write of this journal,
 // until none is left that could, or until ctx ends; see record.Confirmer.
 func (j *Journal) Confirm(ctx context.Context, ack record.Ack) record.Ack {
+	return j.await(ctx, ack, func(others, _ int) bool { return others > 0 })
+}
+
+// Spread waits until every node that follows this journal has acknowledged a write
+// of it, or until ctx ends, and returns the ack with the copies there are.
+func (j *Journal) Spread(ctx context.Context, ack record.Ack) record.Ack {
+	return j.await(ctx, ack, func(others, all int) bool { return others == all })
+}
+
+// await waits until so many nodes as is enough, of all that follow, have a write.
+func (j *Journal) await(ctx context.Context, ack record.Ack, enough func(others, all int) bool) record.Ack {
 	for {
-		others, moved := j.holders(ack.Revision)
+		others, all, moved := j.holders(ack.Revision)
 		ack.Copies = max(ack.Copies, 1+others)
-		if others > 0 || moved == nil {
+		if moved == nil || enough(others, all) {
 			return ack
 		}
 		select {
@@ -73,8 +84,8 @@ func (j *Journal) Confirm(ctx context.Context, ack record.Ack) record.Ack {
 }
 
 // holders returns how many nodes have this journal's own source up to a
-// revision. Where there is none that could, moved is nil.
-func (j *Journal) holders(revision uint64) (n int, moved <-chan struct{}) {
+// revision, of all that follow. Where there is none that could, moved is nil.
+func (j *Journal) holders(revision uint64) (n, all int, moved <-chan struct{}) {
 	source := j.Source()
 	f := &j.followers
 	f.mu.Lock()
@@ -86,12 +97,12 @@ func (j *Journal) holders(revision uint64) (n int, moved <-chan struct{}) {
 		}
 	}
 	if len(f.claims) == 0 {
-		return 0, nil
+		return 0, 0, nil
 	}
 	if f.moved == nil {
 		f.moved = make(chan struct{})
 	}
-	return n, f.moved
+	return n, len(f.claims), f.moved
 }
 
 // lags returns for each node that follows by how many revisions of this

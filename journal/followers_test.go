@@ -50,9 +50,23 @@ func TestConfirm(t *testing.T) {
 	require.Equal(t, map[string]uint64{"b": 1, "c": 1}, a.Stats().Followers)
 	go func() { confirmed <- a.Confirm(context.Background(), next) }()
 	<-claims
+	a.Acknowledge("b", map[string]uint64{a.Source(): next.Revision})
+	require.Equal(t, 2, (<-confirmed).Copies)
+	go func() { confirmed <- a.Spread(context.Background(), next) }()
+	short, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.Equal(t, 2, a.Spread(short, next).Copies, "not everybody has it yet")
+	a.Acknowledge("c", map[string]uint64{a.Source(): next.Revision})
+	require.Equal(t, 3, (<-confirmed).Copies, "everybody has it")
+
+	last, err := a.Update(t.Context(), record.Purchase, "v", record.Condition{}, record.Change{Value: []byte("1")})
+	require.NoError(t, err)
+	go func() { confirmed <- a.Confirm(context.Background(), last) }()
+	<-claims
 	a.Forget("b")
 	a.Forget("c")
 	require.Equal(t, 1, (<-confirmed).Copies, "nobody is left")
+	require.Equal(t, 1, a.Spread(t.Context(), last).Copies)
 }
 
 // TestLaggard: who reads too slowly for the ring goes back to the index, and

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/ooseio/oose/handlers/store"
 	"github.com/ooseio/oose/handlers/upload"
 	"github.com/ooseio/oose/peer"
+	"github.com/ooseio/oose/record"
 )
 
 // Server answers requests. It returns handlers.ErrNotMine, with nothing
@@ -127,6 +129,9 @@ func (a *Attachment) Prism(p PrismSpec) (Server, error) {
 	}
 	if o := n.others; o != nil {
 		deps.Node, deps.Confirm = o.handler.Node, n.engine.Confirm
+		if n.journal != nil {
+			deps.Spread = func(ctx context.Context) { n.journal.Spread(ctx, record.Ack{Revision: n.journal.Head()}) }
+		}
 		if o.asker != nil {
 			deps.Content, deps.Contents = o.asker.Content, o.asker.Contents
 		}

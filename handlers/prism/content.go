@@ -114,8 +114,13 @@ func (h *Handler) took(w http.ResponseWriter, size int64, copies int) {
 	w.Header().Set(durability, strconv.Itoa(copies))
 }
 
+// spreadTime bounds how long the answer about a removal waits for other nodes.
+const spreadTime = time.Second
+
 // removeContent writes down that a content is removed and has the stores here
-// drop it; others do when they learn of it.
+// drop it; others do when they learn of it. That is waited for, so that an upload
+// which follows the answer, at whichever node, is later than the removal by every
+// clock.
 func (h *Handler) removeContent(w http.ResponseWriter, r *http.Request, c caller) (any, error) {
 	var in handlers.HashField
 	if err := handlers.ReadJSON(w, r, &in); err != nil {
@@ -143,6 +148,11 @@ func (h *Handler) removeContent(w http.ResponseWriter, r *http.Request, c caller
 		if _, err := v.Drop(ctx, hash, at); err != nil {
 			h.Log.Warn("removed content is not dropped yet", zap.String("store", v.Name()), zap.Stringer("hash", hash), zap.Error(err))
 		}
+	}
+	if h.Spread != nil {
+		waiting, cancel := context.WithTimeout(ctx, spreadTime)
+		defer cancel()
+		h.Spread(waiting)
 	}
 	h.Log.Info("content removed", zap.Stringer("hash", hash))
 	return map[string]any{"success": "Content removed", "hash": hash.String(), "count": len(placement.Clones)}, nil

@@ -78,6 +78,9 @@ type Deps struct {
 	// Confirm waits until a write is durable elsewhere too, or ctx ends, and
 	// returns how many copies there are; nil: there is nowhere else.
 	Confirm func(ctx context.Context, ack record.Ack) record.Ack
+	// Spread waits until all nodes that are reached know what this one has written
+	// so far, or ctx ends; nil: there are none, or they know at once.
+	Spread func(ctx context.Context)
 	// Sender sends contents from wherever their clones are; nil: from the stores
 	// of this process.
 	Sender *delivery.Sender
