@@ -264,28 +264,41 @@ func (c *Client) unproven(resp *http.Response, address string, who acquaintance)
 	return refusal{ErrOtherSecret}
 }
 
-// Bounds of what clocks differ by.
-const (
-	drift     = 30 * time.Second // beyond it, a proven time is learnt
-	reportOff = window           // beyond it, calls would be refused without
-)
+// reportOff is how far clocks differ where calls would be refused if it were not
+// known.
+const reportOff = window
 
-// learn takes over the other's clock, as a proven answer tells it.
+// learn takes over the other's clock, as a proven answer tells it: it was read
+// at some time between the call and its answer. Who is known well enough is left
+// as it is; so a node that starts anew, and refuses what was signed before, gets
+// calls that were signed by its own clock.
 func (c *Client) learn(resp *http.Response, address string, who acquaintance, began, ended time.Time) {
 	at, err := parseStamp(resp.Header.Get(HeaderTime))
 	if err != nil {
 		return
 	}
-	offset := at.Sub(began.Add(ended.Sub(began) / 2))
-	if change := offset - who.offset; change < drift && change > -drift {
-		offset = who.offset
-	} else if offset > reportOff || offset < -reportOff {
+	known := who.offset
+	who.offset = learnOffset(known, at.Sub(ended), at.Sub(began))
+	if off := who.offset; far(off) && !far(known) {
 		c.opts.Log.Warn("another node's clock differs from this one's: set them by NTP",
-			zap.String("address", address), zap.Duration("ahead", offset.Round(time.Millisecond)))
+			zap.String("address", address), zap.Duration("ahead", off.Round(time.Millisecond)))
 	}
-	who.offset = offset
 	c.keep(address, who)
 }
+
+// learnOffset returns by how much another clock is taken to be ahead, where it
+// turns out to be between two bounds, to the millisecond. What is wrong becomes
+// the upper one, by which no call looks older than it is; bounds that are far
+// apart, of a call that took long, teach nothing.
+func learnOffset(known, least, most time.Duration) time.Duration {
+	const step = time.Millisecond
+	if known >= least-step && known <= most+step || most-least > window/2 {
+		return known
+	}
+	return most
+}
+
+func far(offset time.Duration) bool { return offset > reportOff || offset < -reportOff }
 
 // keep remembers what was learnt about an address.
 func (c *Client) keep(address string, who acquaintance) {

@@ -316,6 +316,66 @@ func TestReplayIsSignedAnew(t *testing.T) {
 	require.EqualValues(t, 2, calls.Load())
 }
 
+func TestLearnOffset(t *testing.T) {
+	const s, ms = time.Second, time.Millisecond
+	for _, c := range []struct{ known, least, most, want time.Duration }{
+		{0, -ms, ms, 0},
+		{0, -8 * s, 8 * s, 0},
+		{ms, 0, 0, ms}, {-ms, 0, 0, -ms}, // a clock is told to the millisecond
+		{0, 2 * ms, 4 * ms, 4 * ms}, {0, -4 * ms, -2 * ms, -2 * ms},
+		{0, time.Hour, time.Hour + s, time.Hour + s},
+		{time.Hour, 0, 3 * time.Minute, time.Hour}, // it took too long to tell
+	} {
+		require.Equal(t, c.want, learnOffset(c.known, c.least, c.most), c)
+	}
+}
+
+// A node that starts anew has forgotten which calls it let in: what was signed
+// before is late, and everybody who knows the secret gets in all the same,
+// whatever their clocks say.
+func TestRestart(t *testing.T) {
+	now, was := newPeer(t, secret), newHandlerPeer(secret)
+	var answers atomic.Pointer[peer]
+	var seen atomic.Pointer[http.Request]
+	answers.Store(was)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Store(r.Clone(context.Background()))
+		answers.Load().ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	was.handler.deps.Keys.since = time.Now().Add(-time.Hour)
+	var clients []*Client
+	for _, off := range []time.Duration{-4 * time.Minute, -time.Minute, 0, time.Minute, 2 * time.Hour} {
+		c := newClient(t, Options{Now: func() time.Time { return time.Now().Add(off) }}, secret)
+		clients = append(clients, c)
+		_, _, err := call(t, c, s.URL+"/cluster/echo", nil)
+		require.NoError(t, err, off)
+	}
+	old := seen.Load()
+	at, err := parseStamp(old.Header.Get(HeaderTime))
+	require.NoError(t, err)
+	const later = 5 * time.Millisecond
+	require.Eventually(t, func() bool { return time.Since(at) > later }, time.Minute, time.Millisecond)
+	now.handler.deps.Keys.since = time.Now()
+	answers.Store(now)
+
+	sniffed := httptest.NewRecorder()
+	now.ServeHTTP(sniffed, old)
+	require.Equal(t, http.StatusUnauthorized, sniffed.Code)
+	require.Equal(t, refusedClock, sniffed.Header().Get(HeaderRefused))
+	for i, c := range clients {
+		before := now.calls.Load()
+		_, _, err := call(t, c, s.URL+"/cluster/echo", io.MultiReader(strings.NewReader("streamed")))
+		require.NoError(t, err, i)
+		require.Equal(t, before+1, now.calls.Load(), "its clock is known")
+	}
+	late := newClient(t, Options{Now: func() time.Time { return time.Now().Add(-time.Minute) }}, secret)
+	before := now.calls.Load()
+	_, _, err = call(t, late, s.URL+"/cluster/echo", nil)
+	require.NoError(t, err)
+	require.Equal(t, before+2, now.calls.Load(), "a stranger learns the time, once")
+}
+
 // A server that accepts and never answers holds nobody for long.
 func TestServerThatHangs(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

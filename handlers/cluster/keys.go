@@ -39,8 +39,9 @@ var (
 	// ErrSignature says that a signature was not made with one of the secrets,
 	// or not for this request.
 	ErrSignature = errors.New("signed with another secret, or for another request")
-	// ErrClock says that a call was signed at another time.
-	ErrClock = errors.New("signed too long ago, or by a clock that is ahead")
+	// ErrClock says that a call was signed at another time, or before this node
+	// could know whether it came before.
+	ErrClock = errors.New("signed too long ago, before this node started, or by a clock that is ahead")
 	// ErrReplay says that a call came twice.
 	ErrReplay = errors.New("this call came before")
 )
@@ -67,6 +68,7 @@ var encoding = base64.RawURLEncoding.Strict()
 type Keys struct {
 	ring   atomic.Pointer[ring]
 	nonces nonces
+	since  time.Time // from when on the calls that were let in are remembered
 }
 
 // ring is one list of secrets.
@@ -78,7 +80,7 @@ type key struct{ call, answer []byte }
 // NewKeys returns the keys of these secrets; empty ones are left out. Without
 // any, nothing can be signed and nothing is let in.
 func NewKeys(secrets []string) *Keys {
-	k := &Keys{}
+	k := &Keys{since: time.Now()}
 	k.Use(secrets)
 	return k
 }
@@ -207,10 +209,19 @@ func (k *Keys) check(r *http.Request, now time.Time) (signedCall, error) {
 		return c, ErrSignature
 	}
 	// Only what a node signed gets as far as here, and takes memory.
-	if off := now.Sub(at); off > window || off < -window {
+	if off := now.Sub(at); off > window || off < -window || k.forgot(off) {
 		return c, ErrClock
 	}
 	return c, k.nonces.use(nonce, at, now)
+}
+
+// forgot tells whether a call that was signed so long ago may have been let in
+// before these keys were made, by a process that is no more: it is refused as
+// late, and its node signs anew. What has passed since is not told by the clock,
+// which may have been set meanwhile.
+func (k *Keys) forgot(ago time.Duration) bool {
+	const step = time.Millisecond // of the time of a call
+	return ago > time.Since(k.since)+step
 }
 
 // maxStamp is the longest time in digits that can be one.

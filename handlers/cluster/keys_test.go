@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -92,6 +93,7 @@ func (k *Keys) remembered() (count int) {
 
 func TestTimeAndReplay(t *testing.T) {
 	keys := NewKeys([]string{secret})
+	keys.since = time.Now().Add(-time.Hour)
 	for _, c := range []struct {
 		off  time.Duration
 		want error
@@ -117,6 +119,27 @@ func TestTimeAndReplay(t *testing.T) {
 		_, err = keys.Check(r, noon.Add(c.off+window+time.Millisecond))
 		require.ErrorIs(t, err, ErrClock)
 	}
+}
+
+// What a former process may have let in is late for the next one, however clocks
+// are set meanwhile.
+func TestForgot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := NewKeys([]string{secret})
+		const up = 10 * time.Second
+		time.Sleep(up)
+		for ago, want := range map[time.Duration]error{
+			0: nil, up: nil, up + 2*time.Millisecond: ErrClock, window: ErrClock,
+			-time.Second: nil, // a clock that is ahead
+		} {
+			_, err := keys.Check(signed(t, keys, time.Now().Add(-ago)), time.Now())
+			require.ErrorIs(t, err, want, ago)
+			for _, set := range []time.Duration{-time.Hour, time.Hour} {
+				_, err = keys.Check(signed(t, keys, time.Now().Add(set-ago)), time.Now().Add(set))
+				require.ErrorIs(t, err, want, "%s, and the clock was set by %s", ago, set)
+			}
+		}
+	})
 }
 
 func TestRotation(t *testing.T) {
