@@ -23,7 +23,7 @@ func (n *Node) Repair() *repair.Agent { return n.repair }
 func (n *Node) openRepair() {
 	deps := repair.Deps{
 		Index: n.Index, Volumes: &n.volumes, Engine: n.engine, Uploader: n.uploader,
-		Stores: n.uploadStores, Sights: n.sights, Address: n.carrier, Nodes: n.carriers, Settings: n.repairSettings,
+		Stores: n.uploadStores, Sights: n.sights, Address: n.carrier, Nodes: n.carriers, Gone: n.Registry.Gone, Settings: n.repairSettings,
 		Ready: n.ready, Clock: n.clock, Log: n.log.Named("repair"),
 	}
 	if o := n.others; o != nil {
@@ -95,11 +95,11 @@ func (n *Node) carrier(store string) string {
 	return ""
 }
 
-// carriers are the addresses of the other nodes that have stores.
+// carriers are the addresses of the other nodes that have stores and are there.
 func (n *Node) carriers() []string {
 	var list []string
 	for _, other := range n.otherNodes() {
-		if other.Stores && other.Address != "" {
+		if other.Stores && other.Address != "" && !n.Registry.NodeStanding(other.ID).Away() {
 			list = append(list, other.Address)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/heartbeat"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/peer"
 	"github.com/ooseio/oose/record"
 )
 
@@ -67,6 +68,26 @@ func kept(t *testing.T, n *Node, all map[string]content.Hash, want int, but stri
 func eventuallyLong(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	require.Eventually(t, ok, time.Minute, 20*time.Millisecond, what)
+}
+
+// An operator's word goes to the nodes that are there: who is down is not called.
+func TestCarriers(t *testing.T) {
+	n := openNode(t, testConfig(t.TempDir(), "disk1"))
+	for _, p := range []heartbeat.Peer{
+		{ID: "s2", Name: peer.Name{Prism: "p", Store: "two"}, Kind: peer.Store, NodeID: "n2", Cluster: "http://two"},
+		{ID: "s3", Name: peer.Name{Prism: "p", Store: "three"}, Kind: peer.Store, NodeID: "n3", Cluster: "http://three"},
+		{ID: "s4", Name: peer.Name{Prism: "p", Store: "four"}, Kind: peer.Store, NodeID: "n4"},
+		{ID: "p5", Name: peer.Name{Prism: "five"}, Kind: peer.Prism, NodeID: "n5", Cluster: "http://five"},
+	} {
+		require.NoError(t, n.Registry.Register(t.Context(), p))
+	}
+	require.ElementsMatch(t, []string{"http://two", "http://three"}, n.carriers())
+	for _, s := range []heartbeat.Standing{heartbeat.Down, heartbeat.Unreached} {
+		n.Registry.SetHealth(&heartbeat.Health{Nodes: map[string]heartbeat.Standing{"n2": s}})
+		require.Equal(t, []string{"http://three"}, n.carriers())
+	}
+	n.Registry.SetHealth(&heartbeat.Health{Nodes: map[string]heartbeat.Standing{"n2": heartbeat.Trial}})
+	require.ElementsMatch(t, []string{"http://two", "http://three"}, n.carriers())
 }
 
 func TestDrainAndUndrain(t *testing.T) {

@@ -35,6 +35,7 @@ type ClientDeps struct {
 type Client struct {
 	ClientDeps
 	remindEvery time.Duration
+	closing     chan struct{} // closed by Close
 
 	mu      sync.Mutex
 	closed  bool
@@ -50,14 +51,17 @@ func NewClient(deps ClientDeps) *Client {
 	if deps.Stall <= 0 {
 		deps.Stall = stallAfter
 	}
-	return &Client{ClientDeps: deps, remindEvery: remindEvery}
+	return &Client{ClientDeps: deps, remindEvery: remindEvery, closing: make(chan struct{})}
 }
 
 // Close refuses new work and waits until every goroutine has ended, or ctx has.
 // Uploads must have been ended before.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	c.closed = true
+	if !c.closed {
+		c.closed = true
+		close(c.closing)
+	}
 	if c.idle == nil {
 		c.idle = make(chan struct{})
 		if c.running == 0 {

@@ -3,6 +3,7 @@ package clones
 import (
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/heartbeat"
+	"github.com/ooseio/oose/inventory"
 )
 
 // withNode has the registry of an edge know a node by an id of its own, so that
@@ -61,6 +63,13 @@ func TestUploadMovesOn(t *testing.T) {
 	require.NoError(t, err)
 	_, err = sink.Write([]byte("a film"))
 	require.NoError(t, err)
+	var deleted atomic.Bool
+	n.before(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			deleted.Store(deleted.Load() || r.Method == http.MethodDelete)
+			next.ServeHTTP(w, r)
+		})
+	})
 	close(gone)
 	require.Eventually(t, func() bool {
 		_, err = sink.Write([]byte("goes on"))
@@ -69,8 +78,12 @@ func TestUploadMovesOn(t *testing.T) {
 	require.ErrorIs(t, err, ErrGone)
 	sink.Abort()
 	n.requireNoTemp()
+	require.False(t, deleted.Load(), "a store that is gone takes it back by itself")
 	_, err = newClient(t).Remote(target).Create(t.Context(), -1, content.SHA1)
 	require.ErrorIs(t, err, ErrGone)
+	target.Readable = func() bool { return false }
+	_, _, err = newClient(t).Remote(target).Renew(t.Context(), n.put(0, []byte("a film"), "mp4"))
+	require.ErrorIs(t, err, inventory.ErrOffline)
 }
 
 // What ends well ends as ever.

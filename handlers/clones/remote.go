@@ -84,6 +84,9 @@ func (s *remote) Open(ctx context.Context, c inventory.Clone) (io.ReadCloser, er
 
 // Renew has the store check and keep a clone, and this node know its record.
 func (s *remote) Renew(ctx context.Context, h content.Hash) (inventory.Clone, bool, error) {
+	if !s.Readable() {
+		return inventory.Clone{}, false, s.wrap(inventory.ErrOffline)
+	}
 	asking, cancel := s.asking(ctx, answerAfter)
 	defer cancel()
 	var out cloneMessage

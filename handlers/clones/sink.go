@@ -186,7 +186,7 @@ func (k *sink) commit(ctx context.Context, h content.Hash, ext string) (inventor
 // Abort has the store take all of it back. It does not wait for that: a store
 // that is away does it by itself.
 func (k *sink) Abort() {
-	if !k.settle() {
+	if !k.settle() || k.store.at.Gone != nil && closed(k.store.at.Gone()) {
 		return
 	}
 	k.store.client.spawn(func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers/delivery"
@@ -32,12 +33,13 @@ type Peers interface {
 type Source struct {
 	client *Client
 	peers  Peers
+	doubts sync.Map // by store: *doubts
 }
 
 var _ delivery.Elsewhere = (*Source)(nil)
 
 // NewSource returns the stores elsewhere that the registry knows.
-func NewSource(client *Client, peers Peers) *Source { return &Source{client, peers} }
+func NewSource(client *Client, peers Peers) *Source { return &Source{client: client, peers: peers} }
 
 // Candidate is delivery.Elsewhere's.
 func (s *Source) Candidate(store string, anyway bool) (heartbeat.Candidate, bool) {
@@ -45,7 +47,11 @@ func (s *Source) Candidate(store string, anyway bool) (heartbeat.Candidate, bool
 	if !ok || p.Cluster == "" || !p.Active || !anyway && !s.peers.Available(store) {
 		return heartbeat.Candidate{}, false
 	}
-	return heartbeat.Candidate{ID: store, Group: p.Group, Site: p.Site, InFlight: s.peers.InFlight(store), Last: s.peers.Last(store)}, true
+	last := s.peers.Last(store)
+	if d := s.doubtsOf(store); d != nil && d.examined() {
+		last = true
+	}
+	return heartbeat.Candidate{ID: store, Group: p.Group, Site: p.Site, InFlight: s.peers.InFlight(store), Last: last}, true
 }
 
 // Open is delivery.Elsewhere's.
@@ -97,16 +103,28 @@ func (c *counted) Close() error {
 // Failed is delivery.Elsewhere's. A store that says that it has no such clone
 // does answer as it should: the record is wrong.
 func (s *Source) Failed(store string, err error) {
-	for _, wrong := range []error{inventory.ErrNotExist, inventory.ErrChanged, inventory.ErrBlocked} {
+	if !answers(err) {
+		s.peers.Failed(store)
+	}
+}
+
+// answers tells whether an error is that of a store which answers as it should.
+func answers(err error) bool {
+	for _, wrong := range []error{nil, inventory.ErrNotExist, inventory.ErrChanged, inventory.ErrBlocked} {
 		if errors.Is(err, wrong) {
-			return
+			return true
 		}
 	}
-	s.peers.Failed(store)
+	return false
 }
 
 // Answered is delivery.Elsewhere's.
-func (s *Source) Answered(store string) { s.peers.Answered(store) }
+func (s *Source) Answered(store string) {
+	s.peers.Answered(store)
+	if d := s.doubtsOf(store); d != nil {
+		d.note(gave)
+	}
+}
 
 // Store returns a peer's store for the uploader, and false where it is none that
 // can be reached.

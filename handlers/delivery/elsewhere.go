@@ -27,6 +27,9 @@ type Elsewhere interface {
 	Failed(store string, err error)
 	// Answered says that a store gave its first byte.
 	Answered(store string)
+	// Overtaken says that a store gave no byte of a content while another one,
+	// asked later, did. It does not wait.
+	Overtaken(store string, h content.Hash)
 }
 
 // Demand counts what is read from elsewhere, and knows which stores have taken

@@ -50,6 +50,7 @@ type elsewhere struct {
 	data     map[content.Hash][]byte
 	failed   []string
 	answered []string
+	overtook []string // who was overtaken
 }
 
 // addElsewhere gives the world stores elsewhere, which any number of bytes can
@@ -112,6 +113,12 @@ func (e *elsewhere) Answered(store string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.answered = append(e.answered, store)
+}
+
+func (e *elsewhere) Overtaken(store string, _ content.Hash) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.overtook = append(e.overtook, store)
 }
 
 // opens returns what was asked of a store.
@@ -475,13 +482,14 @@ func TestHedge(t *testing.T) {
 		hedges   int
 		first    []time.Duration // first bytes there were before
 		notAsked string
+		lost     []string // to one that was asked later
 	}{
-		{"the first is quick", 10 * time.Millisecond, 0, 0, "a", 10 * time.Millisecond, 0, nil, "b"},
-		{"the first is silent", -1, 10 * time.Millisecond, 0, "b", 260 * time.Millisecond, 1, nil, "c"},
-		{"the first is slow and yet before the second", 300 * time.Millisecond, time.Second, 0, "a", 300 * time.Millisecond, 1, nil, "c"},
-		{"two are silent", -1, -1, 10 * time.Millisecond, "c", 510 * time.Millisecond, 2, nil, ""},
-		{"stores are known to be quick", -1, time.Millisecond, 0, "b", 51 * time.Millisecond, 1, slices.Repeat([]time.Duration{5 * time.Millisecond}, 100), "c"},
-		{"stores are known to be slow", 400 * time.Millisecond, 0, 0, "a", 400 * time.Millisecond, 0, slices.Repeat([]time.Duration{500 * time.Millisecond}, 100), "b"},
+		{"the first is quick", 10 * time.Millisecond, 0, 0, "a", 10 * time.Millisecond, 0, nil, "b", nil},
+		{"the first is silent", -1, 10 * time.Millisecond, 0, "b", 260 * time.Millisecond, 1, nil, "c", []string{"a"}},
+		{"the first is slow and yet before the second", 300 * time.Millisecond, time.Second, 0, "a", 300 * time.Millisecond, 1, nil, "c", nil},
+		{"two are silent", -1, -1, 10 * time.Millisecond, "c", 510 * time.Millisecond, 2, nil, "", []string{"a", "b"}},
+		{"stores are known to be quick", -1, time.Millisecond, 0, "b", 51 * time.Millisecond, 1, slices.Repeat([]time.Duration{5 * time.Millisecond}, 100), "c", []string{"a"}},
+		{"stores are known to be slow", 400 * time.Millisecond, 0, 0, "a", 400 * time.Millisecond, 0, slices.Repeat([]time.Duration{500 * time.Millisecond}, 100), "b", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -518,6 +526,7 @@ func TestHedge(t *testing.T) {
 					require.Equal(t, want, s.open, "the other is let go at once: %s", name)
 				}
 				require.Empty(t, e.failed)
+				require.ElementsMatch(t, tc.lost, e.overtook)
 				got, err := io.ReadAll(body)
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(data, got))

@@ -120,6 +120,9 @@ func (o *opener) settle(r *racer, others map[*racer]bool) {
 		other.cancel()
 		deps.FirstBytes.Add(now.Sub(other.began))
 		o.list = append(o.list, other.cand) // it was slow, which is no failure
+		if other.began.Before(r.began) {
+			deps.Elsewhere.Overtaken(other.cand.clone.Store, other.cand.clone.Hash)
+		}
 	}
 	o.size, o.last = r.cand.clone.Size, r.cand.clone
 }

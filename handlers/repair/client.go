@@ -99,7 +99,7 @@ func (a *Agent) askCopy(ctx context.Context, store string, h content.Hash, to st
 	if address == "" {
 		return inventory.Clone{}, fmt.Errorf("store %s: %w", store, inventory.ErrOffline)
 	}
-	res, err := a.ask(ctx, address, "copy", question{Hash: h.String(), To: to}, progress)
+	res, err := a.askCarrier(ctx, store, address, "copy", question{Hash: h.String(), To: to}, progress)
 	if err != nil {
 		return inventory.Clone{}, fmt.Errorf("store %s: %w", store, err)
 	}
@@ -117,7 +117,7 @@ func (a *Agent) Drop(ctx context.Context, h content.Hash, store string) error {
 	if address == "" {
 		return fmt.Errorf("dropping %s: store %s: %w", h, store, ErrUnknownStore)
 	}
-	if _, err := a.ask(ctx, address, "drop", question{Hash: h.String(), Store: store}, nil); err != nil {
+	if _, err := a.askCarrier(ctx, store, address, "drop", question{Hash: h.String(), Store: store}, nil); err != nil {
 		return fmt.Errorf("dropping %s from store %s: %w", h, store, err)
 	}
 	return nil
@@ -129,7 +129,7 @@ func (a *Agent) askPromise(ctx context.Context, store string, seen inventory.Clo
 	if address == "" {
 		return inventory.ErrOffline
 	}
-	res, err := a.ask(ctx, address, "promise", question{Hash: seen.Hash.String(), Store: store, Kept: seen.Kept, Fresh: fresh.Milliseconds()}, nil)
+	res, err := a.askCarrier(ctx, store, address, "promise", question{Hash: seen.Hash.String(), Store: store, Kept: seen.Kept, Fresh: fresh.Milliseconds()}, nil)
 	if err != nil {
 		return err
 	}
@@ -157,10 +157,10 @@ func (a *Agent) learn(ctx context.Context, h content.Hash, store string, res res
 	return c, nil
 }
 
-// askDoing asks a node whether it copies a content. One that does not answer
+// askDoing asks the node of a store whether it copies a content. One that does not answer
 // does not.
-func (a *Agent) askDoing(ctx context.Context, address string, h content.Hash) bool {
-	res, err := a.ask(ctx, address, "doing", question{Hash: h.String()}, nil)
+func (a *Agent) askDoing(ctx context.Context, store, address string, h content.Hash) bool {
+	res, err := a.askCarrier(ctx, store, address, "doing", question{Hash: h.String()}, nil)
 	return err == nil && res.Doing
 }
 

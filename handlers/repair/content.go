@@ -51,7 +51,7 @@ func (a *Agent) Verify(ctx context.Context, h content.Hash, store string, force 
 	if address == "" {
 		return inventory.Verification{}, fmt.Errorf("verifying %s: store %s: %w", h, store, ErrUnknownStore)
 	}
-	res, err := a.ask(ctx, address, "verify", question{Hash: h.String(), Store: store, Force: force}, nil)
+	res, err := a.askCarrier(ctx, store, address, "verify", question{Hash: h.String(), Store: store, Force: force}, nil)
 	if err == nil && res.Verification == nil {
 		err = errAnswer
 	}

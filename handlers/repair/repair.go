@@ -90,13 +90,16 @@ type Deps struct {
 	Stores   func() []upload.Store     // all of the cluster that can be reached
 	Sights   func() []plan.Sight       // all of the cluster
 	Address  func(store string) string // of the node that carries a store elsewhere, "" where there is none
-	Nodes    func() []string           // addresses of the other nodes
-	Settings func() Settings           //
-	Ready    func() bool               // this node knows what the others know; nil: always
-	Doer     Doer                      // nil: this node is alone
-	Clock    *record.Clock             //
-	Log      *zap.Logger               // nil: none
-	Tune     func(*Tuning)             // for tests; nil: the defaults
+	Nodes    func() []string           // addresses of the other nodes that can be reached
+	// Gone returns a channel that is closed when a store elsewhere is found to be
+	// gone; nil: nobody tells.
+	Gone     func(store string) <-chan struct{}
+	Settings func() Settings //
+	Ready    func() bool     // this node knows what the others know; nil: always
+	Doer     Doer            // nil: this node is alone
+	Clock    *record.Clock   //
+	Log      *zap.Logger     // nil: none
+	Tune     func(*Tuning)   // for tests; nil: the defaults
 }
 
 // Agent repairs what this node's stores hold a clone of. Its methods can be

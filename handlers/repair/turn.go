@@ -32,7 +32,7 @@ func (a *Agent) isTurn(ctx context.Context, h content.Hash, f *finding, turn int
 	ctx, cancel := context.WithTimeout(ctx, askDoing)
 	defer cancel()
 	for _, id := range f.Workers[:turn] {
-		if address := a.Address(id); address != "" && a.askDoing(ctx, address, h) {
+		if address := a.Address(id); address != "" && a.askDoing(ctx, id, address, h) {
 			a.mu.Lock()
 			a.waiting[h] = time.Now()
 			a.mu.Unlock()

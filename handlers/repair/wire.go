@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/ooseio/oose/content"
@@ -84,6 +85,7 @@ var (
 	errMalformed = errors.New("malformed question")
 	errAnswer    = errors.New("unexpected answer of another node")
 	errSilent    = errors.New("the other node has fallen silent")
+	errGone      = errors.New("the store is gone")
 )
 
 func kindOf(err error) string {
@@ -112,6 +114,26 @@ func refusalOf(l line) error {
 		}
 	}
 	return &refusal{l.Error, errAnswer}
+}
+
+// askCarrier is ask for the node that carries a store, at its address. It ends
+// when the store is found to be gone.
+func (a *Agent) askCarrier(ctx context.Context, store, address, what string, q question, progress func(done int64)) (result, error) {
+	if a.Gone == nil {
+		return a.ask(ctx, address, what, q, progress)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel(nil)
+	watching.Go(func() {
+		select {
+		case <-a.Gone(store):
+			cancel(errGone)
+		case <-ctx.Done():
+		}
+	})
+	return a.ask(ctx, address, what, q, progress)
 }
 
 // ask sends a question to a node and reads its answer to the last line.

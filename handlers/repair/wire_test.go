@@ -82,6 +82,29 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	require.ErrorIs(t, err, errSilent)
 }
 
+// A node that is found to be down while it is asked is left at once, and does
+// not have to fall silent first: here that would take an hour.
+func TestNodeThatGoesIsLeft(t *testing.T) {
+	w := newTown(t, 3)
+	h := w.put("kept", w.nodes...)
+	gone := make(chan struct{})
+	w.nodes[1].intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		_, _ = io.Copy(io.Discard, r.Body) // else nobody notices that the caller is gone
+		close(gone)
+		<-r.Context().Done()
+		return true
+	})
+	a := w.nodes[0].agent
+	a.look()
+	a.tune.Silent = time.Hour
+	a.Gone = func(store string) <-chan struct{} {
+		require.Equal(t, w.nodes[1].id(), store)
+		return gone
+	}
+	_, err := a.Verify(t.Context(), h, w.nodes[1].id(), false)
+	require.ErrorIs(t, err, errGone)
+}
+
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pace
