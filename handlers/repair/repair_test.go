@@ -68,6 +68,20 @@ func TestLostStoreIsReplacedAndItsSurplusDropped(t *testing.T) {
 	})
 }
 
+// What a node has repaired is not told as missing until its next look at all contents.
+func TestRepairedIsNotToldAsMissing(t *testing.T) {
+	w := newTown(t, 3)
+	w.put("told", w.nodes[0], w.nodes[1])
+	w.run(w.nodes[0])
+	w.turn(w.away, w.nodes[1], true)
+	agent := w.nodes[0].agent
+	w.eventually("it is copied", func() bool { return agent.Status().Copied == 1 })
+	w.eventually("nothing is missing", func() bool {
+		s := agent.Status()
+		return !s.Walking && s.Clones == 1 && s.Missing == 0 && s.Urgent == 0
+	})
+}
+
 func TestDownIsNotLost(t *testing.T) {
 	w := newTown(t, 4)
 	w.change(func(s *Settings) { s.After = time.Hour })

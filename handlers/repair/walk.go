@@ -153,15 +153,18 @@ func (a *Agent) eachIn(ctx context.Context, store string, f func(store string, h
 // walk looks at all clones of this process' stores, and then does what there is
 // to be done. It tells whether something was left undone.
 func (a *Agent) walk(ctx context.Context) (again bool, err error) {
-	s := survey{Walking: true}
+	a.mu.Lock()
+	s := a.survey // what the last walk has found is told until this one has
+	a.mu.Unlock()
+	s.Walking = true
 	a.publish(s)
 	defer func() {
 		s.Walking, s.At = false, time.Now()
 		a.publish(s)
 	}()
-	todo, err := a.count(ctx, &s)
-	if err != nil {
-		return true, err
+	todo, err := a.recount(ctx, &s)
+	if err != nil || todo == 0 {
+		return err != nil, err
 	}
 	var left atomic.Bool
 	for _, w := range []work{urgent, short, surplus} {
@@ -172,7 +175,20 @@ func (a *Agent) walk(ctx context.Context) (again bool, err error) {
 			return true, err
 		}
 	}
-	return left.Load() || s.Waiting > 0, nil
+	// What has been done is told of no more; what others have done meanwhile may
+	// call for more.
+	todo, err = a.recount(ctx, &s)
+	return left.Load() || todo != 0, err
+}
+
+// recount counts what there is to be done, and tells it.
+func (a *Agent) recount(ctx context.Context, s *survey) (todo work, err error) {
+	now := survey{Walking: true, At: s.At}
+	if todo, err = a.count(ctx, &now); err == nil {
+		*s = now
+		a.publish(now)
+	}
+	return todo, err
 }
 
 func (a *Agent) publish(s survey) {
