@@ -89,6 +89,6 @@ func TestExampleServes(t *testing.T) {
 	n := Start(t, Config{Text: strings.ReplaceAll(string(text), "5971", "$PORT")})
 	require.DirExists(t, n.Path("data", "disk2", "content"))
 	require.DirExists(t, n.Path("data", "meta"))
-	ss := n.MustRun("status")
+	ss := n.Run("status").Out // a machine that is short of room makes it tell of problems
 	require.Contains(t, ss, "disk1")
 }

@@ -39,6 +39,8 @@ type Status struct {
 	Demand         *demand.Status          `json:"demand,omitempty"`    // nil: this node is alone
 	Heartbeat      *monitor.Status         `json:"heartbeat,omitempty"` // nil: this node is alone
 	Failed         []string                `json:"failed,omitempty"`
+
+	Problems []Problem `json:"problems"` // what is not as it should be now; empty: all is well, as far as this node can tell
 }
 
 // Status tells how the node is.
@@ -75,6 +77,14 @@ func (n *Node) Status() Status {
 	if demanded, ok := n.Demand(); ok {
 		s.Demand = &demanded
 	}
+	n.countRunning(&s)
+	_, conflict := n.Connections()
+	s.Problems = problems(&s, n.peerViews(), n.ready(), conflict)
+	return s
+}
+
+// countRunning tells what is attached and running, and what has failed.
+func (n *Node) countRunning(s *Status) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, a := range n.stack {
@@ -82,5 +92,4 @@ func (n *Node) Status() Status {
 		s.Requests += a.holders.Load() - 1
 	}
 	s.Failed = slices.Clone(n.failed)
-	return s
 }

@@ -75,12 +75,14 @@ const (
 	exitFailed      = 1   // refused, or failed
 	exitUnreachable = 3   // no server answers
 	exitDamaged     = 4   // a verification found clones that are not what their hash says
+	exitProblems    = 5   // the node tells of problems
 	exitInterrupted = 130 // as a shell reports SIGINT
 )
 
 const exitHelp = `
 
-Exit status: 0 done; 1 refused or failed; 3 no server answers; 4 damage was found.`
+Exit status: 0 done; 1 refused or failed; 3 no server answers; 4 damage was found;
+5 the status tells of problems.`
 
 // shell is what a command runs with.
 type shell struct {
@@ -137,7 +139,10 @@ func prepare(cmd *cobra.Command, args cobra.PositionalArgs, setup func(*cobra.Co
 	}
 }
 
-var errInterrupted = errors.New("interrupted")
+var (
+	errInterrupted = errors.New("interrupted")
+	errProblems    = errors.New("not all is well")
+)
 
 // finish tells an error and returns it as one that makes Caddy's main function
 // exit with the status that stands for it.
@@ -154,6 +159,8 @@ func finish(cmd *cobra.Command, err error) error {
 		status = exitUnreachable
 	case errors.Is(err, errDamaged):
 		status = exitDamaged
+	case errors.Is(err, errProblems):
+		status = exitProblems
 	default:
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/ooseio/oose/caddymodule/adminapi"
 	"github.com/ooseio/oose/handlers/demand"
 	"github.com/ooseio/oose/inventory"
+	"github.com/ooseio/oose/node"
 )
 
 func statusCommand() caddycmd.Command {
@@ -20,17 +21,26 @@ func statusCommand() caddycmd.Command {
 		Name:  "status",
 		Usage: "[--json]",
 		Short: "Tells how the running node and its stores are",
-		Long:  "Tells how the running node is, and the state, space and content of its stores.",
+		Long: `Tells how the running node is, the state, space and content of its stores, and
+what is not as it should be: "problems" in JSON, an empty list when all is well
+as far as this node can tell. Where there is a problem the exit status is 5.`,
 	}, cobra.NoArgs, func(*cobra.Command) action {
 		return func(ctx context.Context, sh *shell, _ []string) error {
 			var now adminapi.StatusAnswer
 			if err := sh.node.call(ctx, http.MethodGet, "/oose/status", nil, &now); err != nil {
 				return err
 			}
+			tell := printStatus
 			if sh.json {
-				return sh.printJSON(now)
+				tell = func(sh *shell, now *adminapi.StatusAnswer) error { return sh.printJSON(now) }
 			}
-			return printStatus(sh, &now)
+			if err := tell(sh, &now); err != nil {
+				return err
+			}
+			if n := len(now.Problems); n > 0 {
+				return fmt.Errorf("%w: %d %s, see above", errProblems, n, plural(n, "problem", "problems"))
+			}
+			return nil
 		}
 	})
 }
@@ -64,14 +74,11 @@ func printStatus(sh *shell, s *adminapi.StatusAnswer) error {
 	if text := demandText(s.Demand); text != "" {
 		rows = append(rows, "demand\t"+text)
 	}
-	if s.Journal != nil && s.Journal.Failure != "" {
-		rows = append(rows, "FAILED\tthe journal takes no writes until a restart: "+s.Journal.Failure)
+	if len(s.Problems) == 0 {
+		rows = append(rows, "problems\tnone")
 	}
-	if s.Audit != nil {
-		rows = append(rows, fmt.Sprintf("FAILED\t%d %s for the audit log: %s", s.Audit.Waiting, plural(s.Audit.Waiting, "entry waits", "entries wait"), orNone(s.Audit.Error)))
-	}
-	for _, f := range s.Failed {
-		rows = append(rows, "FAILED\t"+f)
+	for _, p := range s.Problems {
+		rows = append(rows, "PROBLEM\t"+problemText(p))
 	}
 	if err := table(sh.out, rows...); err != nil {
 		return err
@@ -99,6 +106,14 @@ func demandText(d *demand.Status) string {
 	return strings.Join(parts, "; ")
 }
 
+// problemText is a problem in one line.
+func problemText(p node.Problem) string {
+	if p.Name == "" {
+		return p.Text
+	}
+	return p.Part + " " + p.Name + ": " + p.Text
+}
+
 // dataText tells where the node keeps what it knows.
 func dataText(s *adminapi.StatusAnswer) string {
 	if s.Journal == nil {
@@ -119,11 +134,6 @@ func storeRows(stores []inventory.Status) []string {
 		}
 		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", st.Name, state, yesNo(st.Writable),
 			humanCount(st.Clones), humanSize(st.Used), humanSize(st.Free), humanSize(st.Total), st.Root))
-	}
-	for _, st := range stores {
-		if st.Reason != "" {
-			rows = append(rows, "", st.Name+": "+st.Reason)
-		}
 	}
 	return rows
 }
