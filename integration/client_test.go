@@ -45,6 +45,12 @@ func Client(t testing.TB) *http.Client {
 	}
 }
 
+// asks is one Client for all that is asked again and again.
+func (n *Node) asks() *http.Client {
+	n.asking.Do(func() { n.client = n.Client() })
+	return n.client
+}
+
 // Login opens a session for the declared user at the plain site.
 func (n *Node) Login() *API { return n.LoginAs(User, Password) }
 

@@ -40,6 +40,8 @@ type ClusterConfig struct {
 	Engine string // the line (and block) of the engine, "" for badger
 	Oose   string // further lines of every oose block
 	Only   []string
+
+	Place func(i int, n *Node) // where the i-th node runs, from 1; nil: at an address of its own on this machine
 }
 
 // StartCluster starts all nodes of a cluster at the same time and waits until
@@ -61,9 +63,13 @@ func StartCluster(t testing.TB, config ClusterConfig) *Cluster {
 func PrepareCluster(t testing.TB, config ClusterConfig) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, engine: config.Engine, Nodes: map[string]*Node{}}
-	for _, m := range members {
+	for i, m := range members {
 		if len(config.Only) == 0 || slices.Contains(config.Only, m.name) {
-			c.Nodes[m.name] = Prepare(t, Config{Text: "# not yet"}, WithHost(m.host))
+			place := WithHost(m.host)
+			if config.Place != nil {
+				place = func(n *Node) { config.Place(i+1, n) }
+			}
+			c.Nodes[m.name] = Prepare(t, Config{Text: "# not yet"}, place)
 		}
 	}
 	for _, m := range members {
@@ -149,7 +155,7 @@ func (c *Cluster) Peers(n *Node) []Peer {
 	var answer struct {
 		Peers []Peer `json:"peers"`
 	}
-	res, text := fetch(c.t, n.Client(), "GET", n.AdminURL("/oose/peers"))
+	res, text := fetch(c.t, n.asks(), "GET", n.AdminURL("/oose/peers"))
 	require.Equal(c.t, 200, res.StatusCode, "%s", text)
 	require.NoError(c.t, json.Unmarshal(text, &answer), "%s", text)
 	return answer.Peers

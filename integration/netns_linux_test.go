@@ -8,10 +8,14 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/ooseio/oose/redisdb/redistest"
 )
 
 // network is a switch with nodes on it, each in a network namespace of its own,
@@ -22,11 +26,14 @@ type network struct {
 	n    int    // namespaces on the switch
 }
 
+// networks counts those that were made: several tests have theirs at a time.
+var networks atomic.Int64
+
 // newNetwork makes a network of n namespaces with the addresses 10.213.0.1 to n.
 func newNetwork(t testing.TB, n int) *network {
 	t.Helper()
 	require.Zero(t, os.Getuid(), "this test makes network namespaces: run it as root")
-	w := &network{t: t, name: fmt.Sprintf("oose%d", os.Getpid()), n: n}
+	w := &network{t: t, name: fmt.Sprintf("oose%d-%d", os.Getpid(), networks.Add(1)), n: n}
 	t.Cleanup(func() {
 		for i := 0; i <= n; i++ {
 			_ = exec.Command("ip", "netns", "del", w.space(i)).Run()
@@ -117,4 +124,30 @@ func (w *network) dialer(i int) dialer {
 		<-done
 		return conn, err
 	}
+}
+
+// redis starts a Redis on the switch itself, and returns its address for the
+// engine: nodes reach it while their own cable is plugged in.
+func (w *network) redis() string {
+	w.t.Helper()
+	const host, port = "10.213.0.254", "6379"
+	w.ip("-n " + w.space(0) + " addr add " + host + "/24 dev hub")
+	w.ip("-n " + w.space(0) + " link set lo up")
+	server := exec.Command("ip", "netns", "exec", w.space(0), redistest.Programs(w.t)[0], "--port", port, "--bind", host, "--dir", w.t.TempDir(),
+		"--appendonly", "yes", "--save", "", "--protected-mode", "no")
+	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(w.t, server.Start())
+	w.t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	dial := w.dialer(0)
+	eventually(w.t, func() bool {
+		conn, err := dial(context.Background(), "tcp", net.JoinHostPort(host, port))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}, "Redis answers")
+	return "redis://" + net.JoinHostPort(host, port) + "/0"
 }

@@ -43,6 +43,9 @@ type Node struct {
 	resume bool   // start from the configuration that Caddy saved
 	dial   dialer // nil: as usual
 
+	asking sync.Once
+	client *http.Client // of asks
+
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd ended, after err is set
