@@ -132,20 +132,22 @@ func (a *api) answer(w http.ResponseWriter, r *http.Request, err error) error {
 	if err == nil {
 		return nil
 	}
-	var fault *handlers.Fault
-	switch {
-	case errors.As(err, new(caddy.APIError)):
+	if errors.As(err, new(caddy.APIError)) {
 		return err
-	case errors.As(err, &fault):
-	case errors.Is(err, record.ErrUnavailable):
-		fault = handlers.Faultf(handlers.Unavailable, "The node's records are not available now; its log has the cause").Because(err)
-	default:
-		fault = handlers.AsFault(err)
 	}
+	fault := asFault(err)
 	if fault.Cause != nil {
 		a.log.Warn("admin request failed", zap.String("path", r.URL.Path), zap.Error(fault))
 	}
 	return handlers.WriteFault(w, r, fault, false, false)
+}
+
+// asFault is handlers.AsFault for what fails because the engine is away as well.
+func asFault(err error) *handlers.Fault {
+	if !errors.As(err, new(*handlers.Fault)) && errors.Is(err, record.ErrUnavailable) {
+		return handlers.Faultf(handlers.Unavailable, "The node's records are not available now; its log has the cause").Because(err)
+	}
+	return handlers.AsFault(err)
 }
 
 // conflict refuses what does not fit with what is there.

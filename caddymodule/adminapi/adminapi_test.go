@@ -147,6 +147,7 @@ func TestAdminErrors(t *testing.T) {
 	}{
 		{handlers.Faultf(handlers.InvalidHash, "not a hash"), 422, "not a hash"},
 		{record.ErrUnavailable, 503, "records are not available"},
+		{volumeFault(nil, record.ErrUnavailable), 503, "records are not available"},
 		{errors.New("/secret/path broke"), 500, "the server's log has the cause"},
 	} {
 		w := httptest.NewRecorder()

@@ -107,10 +107,7 @@ func (c *call) changeBlocks(hashes []content.Hash, change func(context.Context, 
 
 // unfinished tells how far something came that is done one by one.
 func unfinished(err error, done, of int) error {
-	f := handlers.AsFault(err)
-	if errors.Is(err, record.ErrUnavailable) {
-		f = handlers.Faultf(handlers.Unavailable, "The node's records are not available now").Because(err)
-	}
+	f := asFault(err)
 	if of == 1 {
 		return f
 	}

@@ -39,7 +39,7 @@ func (c *call) clones() error {
 	}
 	if err := json.NewDecoder(body).Decode(&ask); err != nil && !errors.Is(err, io.EOF) {
 		if errors.As(err, new(*http.MaxBytesError)) {
-			return handlers.AsFault(err)
+			return asFault(err)
 		}
 		return handlers.Faultf(handlers.Malformed, "The body is not the JSON of a request about clones").Because(err)
 	}
@@ -281,7 +281,7 @@ func (t *teller) audit(sum clonetool.Summary, err error) {
 	}
 	e := audit.Entry{Detail: fmt.Sprintf("of a run over %d contents, of which the first %d changes are told one by one", sum.Contents, maxAudited)}
 	if err != nil {
-		e.Error = handlers.AsFault(err).Message
+		e.Error = asFault(err).Message
 	}
 	for action, n := range map[audit.Action]int64{audit.CloneAdd: sum.Copied, audit.CloneDrop: sum.Dropped} {
 		if e.Action, e.Count = action, n; n > 0 {

@@ -239,7 +239,7 @@ func volumeFault(v *inventory.Volume, err error) error {
 			return handlers.Faultf(handlers.Unavailable, "The store %s can't do this now: %s", v.Name(), reason)
 		}
 	}
-	return handlers.AsFault(err)
+	return asFault(err)
 }
 
 // parseHash reads a hash of a request.

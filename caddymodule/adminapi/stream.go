@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/ooseio/oose/handlers"
 	"github.com/ooseio/oose/inventory"
 )
 
@@ -84,7 +83,7 @@ func (c *call) streamed(work func(*lineStream) (any, error)) error {
 		if !s.begun {
 			return err
 		}
-		fault := handlers.AsFault(err)
+		fault := asFault(err)
 		c.log.Warn("admin request failed", zap.String("path", c.r.URL.Path), zap.Error(err))
 		line = StreamLine{Error: fault.Message}
 	}

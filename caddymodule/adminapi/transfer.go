@@ -61,7 +61,7 @@ func (c *call) export() error {
 		return err // as an answer of its own
 	case sent.err == nil:
 		c.log.Warn("an export failed", zap.Error(err))
-		err = errors.Join(w.Fail(handlers.AsFault(err).Message), buf.Flush())
+		err = errors.Join(w.Fail(asFault(err).Message), buf.Flush())
 	}
 	if c.r.Context().Err() != nil {
 		return nil // the client is gone
@@ -136,7 +136,7 @@ func (c *call) importRecords() error {
 		c.drain()
 		fault := importFault(answer.Imported, err)
 		if answer.Taken > 0 { // and stays
-			entry.Error = handlers.AsFault(fault).Message
+			entry.Error = asFault(fault).Message
 			c.audited(entry)
 		}
 		return fault
