@@ -134,6 +134,7 @@ func (b *batch) update(r *request) (result, error) {
 	own := b.sources[b.source]
 	for _, c := range r.changes {
 		b.j.next(&own)
+		b.sources[b.source] = own // what it leapt over counts for what it replaces
 		in := makeIncoming(record.Record{
 			Topic: r.topic, Key: r.key, Member: c.Member, Source: b.source,
 			Time: at, Expires: c.Expires, Deleted: c.Delete, Final: c.Final,
@@ -143,7 +144,6 @@ func (b *batch) update(r *request) (result, error) {
 			return result{}, err
 		}
 	}
-	b.sources[b.source] = own
 	b.j.counters.updates.Add(1)
 	return result{ack: record.Ack{Time: at, Revision: own.head, Copies: 1}}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/ooseio/oose/record"
 )
 
 // A source is forked where a database was restored from an old copy, wrote, and
@@ -129,6 +131,9 @@ func (j *Journal) meet(w *begin) (o *origin, f *fork, err error) {
 		if _, split := c.sources[branchName(w.source, l.To)]; split {
 			return nil, nil, ErrForked
 		}
+		if k, crossed := s.leaps.crossed(l); crossed && k.To > began {
+			return nil, &fork{source: w.source, leap: k}, ErrForked
+		}
 		if l.has(s.head) || l.has(s.claim) {
 			return nil, &fork{source: w.source, leap: l, told: true}, ErrForked
 		}
@@ -147,10 +152,9 @@ func (j *Journal) meet(w *begin) (o *origin, f *fork, err error) {
 // withheld returns the fork that records show which are here though a server's
 // source left their revisions out: single ones may have been imported.
 func (j *Journal) withheld(o *origin) (*fork, error) {
-	known := j.state(o.source).leaps
 	_, began, _ := parseBranch(o.source)
 	for _, l := range o.leaps {
-		if _, ok := known.to(l.To); ok || l.To <= began {
+		if l.To <= began {
 			continue
 		}
 		some, _, err := j.untold(o.source, new(toldReader), revisionKey(o.source, l.From+1), l.To)
@@ -162,6 +166,16 @@ func (j *Journal) withheld(o *origin) (*fork, error) {
 		}
 	}
 	return nil, nil
+}
+
+// Past tells whether a version that another source wrote is of this journal's
+// own past: what it writes under the same key and member takes its place.
+func (j *Journal) Past(r record.Record) bool {
+	j.committed.mu.Lock()
+	defer j.committed.mu.Unlock()
+	own := j.Source()
+	root, began, _ := parseBranch(own)
+	return r.Source != own && rootOf(r.Source) == root && r.Revision < began && !j.committed.sources[own].leaps.within(r.Revision)
 }
 
 // supersede drops what a version replaces of its own branch's past, and tells
@@ -177,9 +191,9 @@ func (b *batch) supersede(g *group, in *incoming) (replaced bool, err error) {
 			continue
 		}
 		switch {
-		case v.Revision > in.Revision && b.descends(v.Source, in.Revision):
+		case v.Revision > in.Revision && b.descends(v.Source, v.Revision, in.Revision):
 			replaced = true
-		case v.Revision < in.Revision && b.descends(in.Source, v.Revision):
+		case v.Revision < in.Revision && b.descends(in.Source, in.Revision, v.Revision):
 			if err := b.drop(g, i); err != nil {
 				return replaced, err
 			}
@@ -188,12 +202,9 @@ func (b *batch) supersede(g *group, in *incoming) (replaced bool, err error) {
 	return replaced, nil
 }
 
-// descends tells whether a revision is of a source's own past.
-func (b *batch) descends(source string, revision uint64) bool {
-	s := b.state(source)
-	_, began, is := parseBranch(source)
-	if _, known := s.leaps.to(began); is && !known {
-		return false // where it began is not known yet
-	}
-	return !s.leaps.within(revision)
+// descends tells whether an older revision is of the past of one that a source
+// wrote, as far as all leaps before that are known.
+func (b *batch) descends(source string, revision, older uint64) bool {
+	l := b.state(source).leaps
+	return l.behind(0, revision) < minLeap && !l.within(older)
 }

@@ -142,7 +142,7 @@ func (j *Journal) Run(ctx context.Context) error {
 		defer close(kept)
 		j.upkeep(ctx)
 	}()
-	if err := j.resume(); err != nil {
+	if err := j.resume(ctx); err != nil && ctx.Err() == nil {
 		j.log.Error("a source could not be split", zap.Error(err))
 	}
 	j.commitLoop(ctx)
@@ -159,7 +159,7 @@ func (j *Journal) commitLoop(ctx context.Context) {
 			return
 		}
 		if f := batch[0].fork; f != nil {
-			batch[0].done <- result{err: j.split(*f)}
+			batch[0].done <- result{err: j.split(ctx, *f)}
 			continue
 		}
 		j.process(batch)
@@ -266,6 +266,7 @@ func (j *Journal) commit(requests []*request, results []result) error {
 
 // finish commits a batch and makes it known.
 func (j *Journal) finish(b *batch) error {
+	j.committed.drops(b)
 	if err := b.commit(); err != nil {
 		// Whether it was kept is unknown, and a sync that failed must not be
 		// tried again: the pages may count as clean without having been written.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -51,6 +52,9 @@ func (b *batch) receive(r *request) (result, error) {
 	}
 	if o := r.from; o != nil {
 		if b.j.committed.parted[o.source] != o.parts {
+			return result{err: ErrForked}, nil
+		}
+		if b.forks(o) {
 			return result{err: ErrForked}, nil
 		}
 		b.leap(o)
@@ -106,10 +110,28 @@ func (b *batch) keep(g *group, in *incoming) error {
 	if err != nil || replaced {
 		return err
 	}
-	if i, found := g.find(in.Member, in.Source); found && g.versions[i].Revision >= in.Revision {
-		return nil
+	if i, found := g.find(in.Member, in.Source); found {
+		old := &g.versions[i]
+		apart := b.state(in.Source).leaps.behind(old.Revision, in.Revision) >= minLeap // perhaps of two continuations
+		if old.Revision >= in.Revision || apart && old.Final && !in.Final {
+			return nil
+		}
 	}
 	return b.put(g, in)
+}
+
+// forks tells whether a stream turned out to be of another continuation since it
+// began: what is here came meanwhile.
+func (b *batch) forks(o *origin) bool {
+	s := b.state(o.source)
+	_, began, _ := parseBranch(o.source)
+	return slices.ContainsFunc(o.leaps, func(l leap) bool {
+		if _, known := s.leaps.to(l.To); known || l.To <= began {
+			return false
+		}
+		_, crossed := s.leaps.crossed(l)
+		return crossed || l.has(s.head) || l.has(s.claim)
+	})
 }
 
 // leap notes what a stream says of its source's leaps.

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"slices"
 )
@@ -26,6 +27,11 @@ const (
 func leapFrom(head uint64) leap { return leap{head, head + minLeap + rand.Uint64N(leapMore)} }
 
 func (l leap) has(revision uint64) bool { return revision > l.From && revision <= l.To }
+
+// crosses tells whether two leaps can't be of one continuation.
+func (l leap) crosses(other leap) bool {
+	return l != other && l.From < other.To && other.From < l.To
+}
 
 // leaps are those of one source that are known, in order. They are never
 // changed in place.
@@ -56,11 +62,20 @@ func (l leaps) to(revision uint64) (leap, bool) {
 	return leap{}, false
 }
 
-// with returns these and others.
+// crossed returns one of these that can't be of the same continuation as another.
+func (l leaps) crossed(other leap) (leap, bool) {
+	if i := slices.IndexFunc(l, other.crosses); i >= 0 {
+		return l[i], true
+	}
+	return leap{}, false
+}
+
+// with returns these and others, but for those that are of another continuation.
 func (l leaps) with(others ...leap) leaps {
 	all := slices.Clone(l)
 	for _, one := range others {
-		if _, known := all.to(one.To); !known {
+		_, known := all.to(one.To)
+		if _, crossed := all.crossed(one); !known && !crossed {
 			all = append(all, one)
 		}
 	}
@@ -74,6 +89,14 @@ func (l leaps) with(others ...leap) leaps {
 		return 1
 	})
 	return all[max(0, len(all)-maxLeaps):]
+}
+
+// last returns the latest, an empty one where there is none.
+func (l leaps) last() leap {
+	if len(l) == 0 {
+		return leap{}
+	}
+	return l[len(l)-1]
 }
 
 // before returns those that end before a revision.
@@ -127,7 +150,7 @@ func decodeLeaps(b []byte) (l leaps, rest []byte, err error) {
 			b = b[width:]
 		}
 		one := leap{From: end + pair[0], To: end + pair[0] + pair[1]}
-		if one.From < end || one.To <= one.From {
+		if one.From < end || one.To <= one.From || one.To == math.MaxUint64 {
 			return nil, nil, errValue
 		}
 		l, end = append(l, one), one.To

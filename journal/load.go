@@ -45,8 +45,12 @@ func (j *Journal) load(cluster bool) error {
 			j.branched[root] = true
 		}
 	}
-	if f, left := j.unfinished(); left {
-		j.committed.moving[f.source], j.committed.moving[branchName(f.source, f.leap.To)] = true, true
+	for source := range j.committed.sources {
+		if root, to, is := parseBranch(source); is {
+			if f, unsplit := j.committed.unsplit(root, to); unsplit {
+				j.committed.moving[f.source], j.committed.moving[source] = true, true
+			}
+		}
 	}
 	j.committed.head.Store(own.head)
 	j.clock.Restore(own.last)

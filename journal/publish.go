@@ -22,6 +22,19 @@ type committed struct {
 	failure  error            // a commit failed: nothing is written any more
 }
 
+// drops says which tombstones a commit drops before it is made: who walks
+// through a source may not find one, and must know that it was there.
+func (c *committed) drops(b *batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for source, now := range b.sources {
+		if s, ok := c.sources[source]; ok && now.dropped > s.dropped {
+			s.dropped = now.dropped
+			c.sources[source] = s
+		}
+	}
+}
+
 // publish makes a commit known: to the cache, to the watchers, and then to those
 // who ask how far this node has come, and to the streams: who sees a claim may
 // rely on reading what it covers. The cache comes before the watchers, who keep

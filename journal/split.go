@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -16,11 +17,14 @@ import (
 // process which ends in the midst of it goes on with it at the next start.
 // While records move, neither source is streamed: who reads one could miss what
 // has left, or has not come yet.
-func (j *Journal) split(f fork) error {
+func (j *Journal) split(ctx context.Context, f fork) error {
 	own := f.source == j.Source()
+	_, crossed := j.committed.sources[f.source].leaps.crossed(f.leap)
 	switch _, known := j.committed.sources[f.source].leaps.to(f.leap.To); {
 	case !known && !own && !f.told, !known && own && f.leap.From != j.committed.sources[f.source].head:
 		return nil // it was split meanwhile, or written on
+	case !known && crossed:
+		return nil // another leap became known: that is split first
 	}
 	if err := j.writable(); err != nil {
 		return err
@@ -45,7 +49,7 @@ func (j *Journal) split(f fork) error {
 	}
 	j.log.Warn("a database was restored from an old copy and written on: that goes on as a source of its own",
 		zap.String("source", f.source), zap.String("branch", name), zap.Uint64("from", f.leap.From), zap.Bool("own", own))
-	return j.moveAll(f)
+	return j.moveAll(ctx, f)
 }
 
 // parting ends the streams of two sources, and what is read of them, until the
@@ -77,14 +81,20 @@ func rootOf(source string) string {
 	return root
 }
 
-// moveAll moves what is left to be moved.
-func (j *Journal) moveAll(f fork) error {
-	for done := false; !done; {
+// moveAll moves what is left to be moved. Where ctx ends first, the next start
+// goes on with it.
+func (j *Journal) moveAll(ctx context.Context, f fork) error {
+	// What was moved left traces, which the next look need not pass again.
+	start := revisionKey(f.source, f.leap.To+1)
+	for start != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := j.writable(); err != nil {
 			return err
 		}
 		var err error
-		if done, err = j.move(f); err != nil {
+		if start, err = j.move(f, start); err != nil {
 			return err
 		}
 	}
@@ -95,11 +105,12 @@ func (j *Journal) moveAll(f fork) error {
 	return nil
 }
 
-// move gives some of a source's versions to its branch, or notes that all went.
-func (j *Journal) move(f fork) (done bool, err error) {
-	versions, _, err := j.untold(f.source, new(toldReader), revisionKey(f.source, f.leap.To+1), ^uint64(0))
+// move gives some of a source's versions, from a key on, to its branch, and
+// returns from where to go on; nil: it noted that all went.
+func (j *Journal) move(f fork, start []byte) (next []byte, err error) {
+	versions, _, err := j.untold(f.source, new(toldReader), start, ^uint64(0))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	b := j.newBatch()
 	defer b.discard()
@@ -109,17 +120,18 @@ func (j *Journal) move(f fork) (done bool, err error) {
 			break
 		}
 		if err := b.rename(v, name); err != nil {
-			return false, fmt.Errorf("%w: %w", record.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: %w", record.ErrUnavailable, err)
 		}
+		next = revisionKey(f.source, v.revision+1)
 	}
-	if done = len(versions) == 0; done {
+	if len(versions) == 0 {
 		last, err := b.last(f.source)
 		if err != nil {
-			return false, fmt.Errorf("%w: %w", record.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: %w", record.ErrUnavailable, err)
 		}
 		b.part(f, name, last)
 	}
-	return done, j.finish(b)
+	return next, j.finish(b)
 }
 
 // rename gives a version to another source.
@@ -207,14 +219,14 @@ func (j *Journal) unfinished() (fork, bool) {
 }
 
 // resume does what is left of a split.
-func (j *Journal) resume() error {
+func (j *Journal) resume(ctx context.Context) error {
 	for {
 		f, left := j.unfinished()
 		if !left {
 			return nil
 		}
 		j.parting(f.source, branchName(f.source, f.leap.To))
-		if err := j.moveAll(f); err != nil {
+		if err := j.moveAll(ctx, f); err != nil {
 			return fmt.Errorf("finishing the split of %s: %w", f.source, err)
 		}
 	}

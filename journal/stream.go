@@ -153,7 +153,7 @@ func (s *stream) follow(ctx context.Context) error {
 		switch {
 		case l.ended:
 			return errSplit
-		case l.lagged, len(l.leaps) != len(s.leaps), s.missed(l.status) && l.status.dropped <= l.status.claim:
+		case l.lagged, l.leaps.last() != s.leaps.last(), s.missed(l.status) && l.status.dropped <= l.status.claim:
 			return nil
 		}
 		for _, e := range l.entries {

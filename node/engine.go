@@ -35,6 +35,9 @@ func (n *Node) openEngine() error {
 		Dir:    n.cfg.Engine.Folder,
 		Clock:  n.clock,
 		Logger: n.log.Named("journal"),
+		// Also of one that is alone so far: a copy of its database may be restored
+		// when it no longer is.
+		Cluster: true,
 	})
 	if errors.Is(err, journal.ErrLocked) {
 		return fmt.Errorf("opening %s: another process, perhaps a running node, has it open: %w", n.cfg.Engine.Folder, err)

@@ -62,6 +62,9 @@ func NewBook(e Engine, minter *Minter, clock *record.Clock, opts Options) *Book 
 		cache: record.NewCache[*Purchase](opts.CacheSize),
 		uses:  newUses(e.Source, clock, opts.Clients),
 	}
+	if e, ok := e.(ancestor); ok {
+		b.uses.past = e.Past
+	}
 	b.load = b.read // bound once: a method value made for each Find would be an allocation
 	b.stop = []func(){
 		e.Watch(record.Purchase, b.purchasesChanged),
@@ -254,9 +257,17 @@ func (b *Book) revoke(ctx context.Context, t Token) error {
 	return nil
 }
 
-// Renewed says that the engine goes on under another identity: what this node
-// wrote of uses before is from now on another's count.
+// Renewed says that the engine goes on under another identity, because an old
+// copy of its database was restored: what this node counted behind that copy is
+// another's count from now on.
 func (b *Book) Renewed() { b.uses.renewed() }
+
+// ancestor is an engine that may go on under another identity.
+type ancestor interface {
+	// Past tells whether a version that another source wrote is of the engine's
+	// own past: what it writes takes its place.
+	Past(r record.Record) bool
+}
 
 // Flush forgets what is in memory of purchases, to be read again, and returns
 // about how many there were. Nothing that is kept is lost.

@@ -20,6 +20,7 @@ const useShards = 64
 // without such a bound never come here.
 type uses struct {
 	source  func() string
+	past    func(record.Record) bool // tells whether a version is of this node's own past, under another name
 	clock   *record.Clock
 	began   time.Time // what durations are counted from, so that a set clock does no harm
 	bound   int64     // clients remembered
@@ -64,7 +65,7 @@ type useValue struct {
 
 func newUses(source func() string, clock *record.Clock, clients int) *uses {
 	u := &uses{
-		source: source, clock: clock, began: clock.Wall(), bound: int64(clients),
+		source: source, past: func(record.Record) bool { return false }, clock: clock, began: clock.Wall(), bound: int64(clients),
 		seed: maphash.MakeSeed(), wake: make(chan struct{}, 1),
 	}
 	for i := range u.shards {
@@ -74,14 +75,14 @@ func newUses(source func() string, clock *record.Clock, clients int) *uses {
 	return u
 }
 
-// renewed has what this node had written counted as another's.
+// renewed has what others wrote read again: what this node wrote behind the copy
+// that was restored may be among it now.
 func (u *uses) renewed() {
 	for i := range u.shards {
 		shard := &u.shards[i]
 		shard.mu.Lock()
 		shard.stale++
 		for _, n := range shard.counters {
-			n.own, n.others, n.written, n.kept = n.own-n.written, n.others+n.written, 0, 0
 			n.stale = true
 		}
 		shard.mu.Unlock()
@@ -195,9 +196,12 @@ func (b *Book) readUses(ctx context.Context, t Token) (reading, error) {
 		if err := json.Unmarshal(v.Value, &value); err != nil {
 			return reading{}, fmt.Errorf("reading the uses of purchase %s: %w", t.Short(), err)
 		}
-		if v.Source == source {
-			r.own, r.expires = value.Count, v.Expires
-		} else {
+		switch {
+		case v.Source == source:
+			r.own, r.expires = max(r.own, value.Count), v.Expires
+		case b.uses.past(v):
+			r.own = max(r.own, value.Count) // which this node's next version replaces
+		default:
 			r.others += value.Count
 		}
 		for key, last := range value.Clients {

@@ -47,7 +47,7 @@ func (e *Engine) Get(ctx context.Context, topic record.Topic, key string) ([]rec
 	switch {
 	case ok && (gone || e.fresh(tag)):
 		return known.versions, nil
-	case ok && e.server(tag).silent.Load():
+	case ok && e.server(tag).silent.Load() && e.states[tag].confirmed.Load() >= e.locked.Load():
 		// Somebody has just waited in vain. A request that asks for several
 		// things must not do so for each.
 		e.counters.stale.Add(1)

@@ -14,15 +14,16 @@ import (
 // another source: what is written under the former one from then on, nobody
 // would ask for.
 func (s *Swarm) part(ctx context.Context, known []journal.SourceState, from string) error {
-	if err := s.j.Part(ctx, known); err != nil {
-		return fmt.Errorf("comparing with what %s knows: %w", from, err)
+	err := s.j.Part(ctx, known)
+	if err != nil {
+		err = fmt.Errorf("comparing with what %s knows: %w", from, err)
 	}
-	own := s.j.Source()
+	own := s.j.Source() // it may have changed before Part failed
 	s.mu.Lock()
 	former := s.wrote
 	if former == own {
 		s.mu.Unlock()
-		return nil
+		return err
 	}
 	s.wrote = own
 	for _, c := range s.callers {
@@ -37,7 +38,7 @@ func (s *Swarm) part(ctx context.Context, known []journal.SourceState, from stri
 	if s.opts.OnRenew != nil {
 		s.opts.OnRenew(former)
 	}
-	return nil
+	return err
 }
 
 // partBy is part for a claim on a source that came by itself.
