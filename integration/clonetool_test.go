@@ -67,9 +67,12 @@ func TestCloneTool(t *testing.T) {
 			return files
 		}
 
-		_, sum := clonesRun(t, c.Prism2)
+		var sum map[string]any
+		eventually(t, func() bool { // a store that was left behind may have made its clone all the same
+			_, sum = clonesRun(t, c.Prism2)
+			return fmt.Sprint(sum["byCount"]) == "map[2:8]"
+		}, "everything has two clones")
 		require.EqualValues(t, 8, sum["contents"])
-		require.Equal(t, map[string]any{"2": 8.0}, sum["byCount"])
 		listed, _ := clonesRun(t, c.Prism2, "--at", "2")
 		require.Len(t, listed, 8)
 		listed, _ = clonesRun(t, c.Prism2, "--store", "store1")
