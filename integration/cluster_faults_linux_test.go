@@ -39,10 +39,10 @@ func TestClusterFaults(t *testing.T) {
 			failures, told := s.views.end()
 			t.Log(told)
 			require.Empty(t, failures)
-			s.until("all nodes are well", s.problems)
-			s.agree()
+			t.Logf("all nodes were well after %s", s.until("all nodes are well", s.problems).Round(time.Millisecond))
+			s.sameRecords()
 			for _, prism := range s.prisms() {
-				wrong, told := s.ledger.readBack(prism)
+				wrong, told := s.ledger.readBack(s.api[prism], prism)
 				t.Log(told)
 				require.Empty(t, strings.Join(wrong, "\n"), "what was acknowledged, at %s", s.name(prism))
 			}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
@@ -45,6 +44,7 @@ type sight struct {
 	entry *entry
 	edits int
 	token string
+	body  []byte    // what it is to give
 	ended time.Time // zero: it is good
 }
 
@@ -71,7 +71,7 @@ func (l *ledger) pick(n uint64) (sight, bool) {
 	for i := range l.all {
 		e := l.all[(n+uint64(i))%uint64(len(l.all))]
 		if e.state == present && len(e.tokens) > 0 {
-			return sight{entry: e, edits: e.edits, token: e.tokens[n%uint64(len(e.tokens))]}, true
+			return sight{entry: e, edits: e.edits, token: e.tokens[n%uint64(len(e.tokens))], body: e.body}, true
 		}
 	}
 	return sight{}, false
@@ -95,31 +95,6 @@ func (l *ledger) holds(s sight) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return s.edits == s.entry.edits && s.entry.state != changing
-}
-
-// revoking takes some good purchase out, unless it is the last of its content.
-func (l *ledger) revoking(n uint64) (sight, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := range l.all {
-		e := l.all[(n+uint64(i))%uint64(len(l.all))]
-		if e.state != present || len(e.tokens) < 2 {
-			continue
-		}
-		e.edits++
-		at := int(n % uint64(len(e.tokens)))
-		s := sight{entry: e, edits: e.edits, token: e.tokens[at]}
-		e.tokens = slices.Delete(e.tokens, at, at+1)
-		return s, true
-	}
-	return sight{}, false
-}
-
-// revoked writes down that a revocation was acknowledged.
-func (l *ledger) revoked(s sight) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.entry.ended = append(s.entry.ended, ended{s.token, time.Now()})
 }
 
 // change marks some content as changing, one that suits.
@@ -162,7 +137,7 @@ func (l *ledger) contents(state holding) (list []*entry) {
 
 // readBack asks a prism for all that was acknowledged, when nothing goes on any
 // more, and tells what is not as it should be.
-func (l *ledger) readBack(n *Node) (wrong []string, told string) {
+func (l *ledger) readBack(a *API, n *Node) (wrong []string, told string) {
 	client := n.asks()
 	var goods, ends, gone int
 	add := func(err error) {
@@ -177,7 +152,10 @@ func (l *ledger) readBack(n *Node) (wrong []string, told string) {
 		}
 		if e.state == removed {
 			gone++
-			add((&question{node: n, path: "/static/" + e.hash + "/f.bin"}).want(client, http.StatusNotFound, nil))
+			var d Detail
+			if status, err := a.post("/content/detail", map[string]string{"hash": e.hash}, &d); status != http.StatusNotFound && (err != nil || d.Exists) {
+				wrong = append(wrong, fmt.Sprintf("%s was removed, and is said to be there: %+v (%v)", e.hash, d, err))
+			}
 			continue
 		}
 		if e.state != present {

@@ -47,6 +47,14 @@ func prepareStage(t testing.TB, engine, oose string) *stage {
 		config.Engine = "engine redis " + s.net.redis()
 	}
 	s.Cluster = StartCluster(t, config)
+	t.Cleanup(func() {
+		for _, n := range s.Nodes {
+			if n.Running() {
+				n.Thaw() // what was frozen when the test failed shall end
+			}
+		}
+		s.keepLogs()
+	})
 	session := s.Prism1.Login()
 	for _, prism := range s.prisms() {
 		client := prism.Client()
@@ -54,6 +62,23 @@ func prepareStage(t testing.TB, engine, oose string) *stage {
 		s.api[prism] = &API{t: t, base: prism.URL(""), HTTP: client, Token: session.Token}
 	}
 	return s
+}
+
+// logsEnv names a folder where the logs of a stage's nodes are kept after a
+// failure: a long run has more of them than a test's output can show.
+const logsEnv = "OOSE_TEST_LOGS"
+
+func (s *stage) keepLogs() {
+	folder := os.Getenv(logsEnv)
+	if folder == "" || !s.t.Failed() {
+		return
+	}
+	for name, n := range s.Nodes {
+		to := filepath.Join(folder, strings.ReplaceAll(s.t.Name(), "/", "-")+"-"+name+".log")
+		if err := os.WriteFile(to, []byte(n.Log()), 0o600); err != nil {
+			s.t.Log(err)
+		}
+	}
 }
 
 func (s *stage) prisms() []*Node { return []*Node{s.Prism1, s.Prism2} }
@@ -112,13 +137,18 @@ func (s *stage) look(struck *Node) (chosen, room []string) {
 // that took. A viewer's failure ends it at once.
 func (s *stage) until(what string, missing func() string) time.Duration {
 	s.t.Helper()
-	began, text := time.Now(), ""
+	began, text, last := time.Now(), "", ""
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for time.Since(began) < 2*patience {
 		if text = missing(); text == "" {
-			return time.Since(began)
+			took := time.Since(began)
+			if took > patience/6 {
+				s.t.Logf("%s took %s; the last that was missing: %s", what, took.Round(time.Millisecond), last)
+			}
+			return took
 		}
+		last = text
 		if s.views != nil {
 			require.Empty(s.t, s.views.failed(), "viewers, before: %s", what)
 		}
@@ -126,6 +156,14 @@ func (s *stage) until(what string, missing func() string) time.Duration {
 	}
 	require.Fail(s.t, "not within "+(2*patience).String()+": "+what, text)
 	return 0
+}
+
+// sameRecords waits until all nodes hold the same records. With Redis they do.
+func (s *stage) sameRecords() {
+	s.t.Helper()
+	if s.engine == "" {
+		s.agree()
+	}
 }
 
 // problems is what the running nodes tell of in their status.
