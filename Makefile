@@ -12,7 +12,7 @@ TIMEOUT  ?= 25m
 TESTFLAGS ?= -race -gcflags=golang.org/x/crypto/blowfish=-race=false -shuffle=on -timeout $(TIMEOUT)
 
 .DEFAULT_GOAL := build
-.PHONY: help build install test needs sdk vet lint cross xcaddy fuzz clean
+.PHONY: help build install test simulate needs sdk vet lint cross xcaddy fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ install: ## install the server into Go's bin folder
 
 test: needs sdk vet ## all tests, with the race detector; installs what they need, or says what is missing
 	$(GO) test $(TESTFLAGS) ./...
+
+simulate: ## clusters of up to 1,000 nodes, without the race detector, which test has for smaller ones
+	$(GO) test -v -count=1 -run 'TestLarge|TestHalf' ./heartbeat/monitor
 
 needs: ## install the programs that the tests run (Debian and root), or name what is missing
 	@tools/needs

@@ -51,13 +51,22 @@ func (c *Cluster) viewers(urls []string, data [][]byte) (stop func()) {
 	}
 }
 
-// unavailable waits until all these nodes take a store for unavailable, and
-// returns how long that took.
-func (c *Cluster) unavailable(at []*Node, store string) time.Duration {
+// unavailable waits until all these nodes take a store for unavailable.
+func (c *Cluster) unavailable(at []*Node, store string) {
 	c.t.Helper()
-	began := time.Now()
 	for _, n := range at {
 		n.Eventually(func() bool { return !c.peerAt(n, store).Available }, store+" is unavailable")
+	}
+}
+
+// passive returns for how long a prism still chooses a store that is gone: until
+// it takes it for unavailable, asked all the time.
+func (c *Cluster) passive(prism *Node, store string) time.Duration {
+	c.t.Helper()
+	began := time.Now()
+	end := began.Add(patience)
+	for c.peerAt(prism, store).Available {
+		require.True(c.t, time.Now().Before(end), store+" is unavailable")
 	}
 	return time.Since(began)
 }
@@ -102,7 +111,10 @@ func TestClusterHeartbeat(t *testing.T) {
 		} {
 			stop := c.viewers(urls, data)
 			fault.strike(c.Store4)
-			t.Logf("%s: unavailable at all others after %s", fault.name, c.unavailable(others, "store4").Round(time.Millisecond))
+			struck := time.Now()
+			t.Logf("%s: not chosen any more, by who is asked for what it holds, after %s", fault.name, c.passive(c.Prism1, "store4").Round(time.Millisecond))
+			c.unavailable(others, "store4")
+			t.Logf("%s: unavailable at all others after %s", fault.name, time.Since(struck).Round(time.Millisecond))
 			fault.end(c.Store4)
 			began := time.Now()
 			c.WaitKnown()

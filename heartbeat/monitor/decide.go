@@ -108,18 +108,24 @@ func (m *Monitor) publish(now time.Time) {
 	}
 	m.dirty = false
 	h := &heartbeat.Health{Nodes: make(map[string]heartbeat.Standing), Stores: make(map[string]heartbeat.StoreHealth)}
-	for id, o := range m.others {
-		standing := m.standing(o, now)
-		if standing != heartbeat.Up {
-			h.Nodes[id] = standing
+	up := m.council.Available(m.nodes.roster)
+	for place, n := range m.nodes.list {
+		o := m.others[n.ID]
+		if o == nil {
+			continue // this node itself
 		}
-		if standing == heartbeat.Trial || standing == heartbeat.Held {
-			m.dirty = true // which ends by itself
+		if standing := m.standing(o, up(place), now); standing != heartbeat.Up {
+			h.Nodes[n.ID] = standing
+			if standing == heartbeat.Trial || standing == heartbeat.Held {
+				m.dirty = true // which ends by itself
+			}
 		}
-		if !o.watched || m.settings.Off {
-			continue
+	}
+	for _, id := range m.watched {
+		if m.settings.Off {
+			break
 		}
-		for _, s := range o.answer.Stores {
+		for _, s := range m.others[id].answer.Stores {
 			h.Stores[s.ID] = s
 		}
 	}
@@ -149,9 +155,10 @@ func sameHealth(a, b *heartbeat.Health) bool {
 	return true
 }
 
-// standing is what is to be said of a node. The caller holds m.mu.
-func (m *Monitor) standing(o *other, now time.Time) heartbeat.Standing {
-	down := m.council.Down(o.node.ID) && !m.settings.Off
+// standing is what is to be said of a node that is up by the votes, or not. The
+// caller holds m.mu.
+func (m *Monitor) standing(o *other, up bool, now time.Time) heartbeat.Standing {
+	down := !up && !m.settings.Off
 	unreached := o.unreached && !m.settings.Off
 	if away := down || unreached; away != o.away {
 		o.away = away

@@ -243,7 +243,8 @@ func (m *Monitor) assign() {
 	if !ok {
 		return
 	}
-	available := func(place int) bool { return place == self || !m.council.Down(r.ID(place)) }
+	up := m.council.Available(r)
+	available := func(place int) bool { return place == self || up(place) }
 	alive := 0
 	watch := func(id string) {
 		o := m.others[id]

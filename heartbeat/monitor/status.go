@@ -99,7 +99,7 @@ func (m *Monitor) Status() Status {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.nodes.roster
+	r, available := m.nodes.roster, m.council.Available(m.nodes.roster)
 	votes := m.ledger.Votes(m.runOf)
 	s := Status{
 		Running: m.running && !m.settings.Off, Doubting: m.doubting, Down: m.council.Down(m.opts.Self),
@@ -121,7 +121,7 @@ func (m *Monitor) Status() Status {
 			n.Error = o.err.Error()
 		}
 		if place, ok := r.Place(id); ok {
-			for _, p := range r.Panel(place, func(p int) bool { return !m.council.Down(r.ID(p)) }, nil) {
+			for _, p := range r.Panel(place, available, nil) {
 				n.Panel = append(n.Panel, m.nodes.list[p].Name)
 			}
 		}

@@ -39,6 +39,9 @@ type world struct {
 	loss   float64                          // of packets
 	broken func(from, to int) bool          // nothing gets through
 	sent   int                              // messages
+
+	last  struct{ of, about *member } // that did not agree
+	apart []*member                   // whom nobody asks for what they say
 }
 
 // member is one node of a world.
@@ -243,21 +246,39 @@ func (w *world) advance(d time.Duration) {
 	synctest.Wait()
 }
 
-// alive are the members that run.
+// alive are the members that run, and are not apart.
 func (w *world) alive() []*member {
-	return slices.DeleteFunc(slices.Clone(w.all), func(m *member) bool { return m.is(&m.dead) || m.is(&m.frozen) })
+	return slices.DeleteFunc(slices.Clone(w.all), func(m *member) bool {
+		return slices.Contains(w.apart, m) || m.is(&m.dead) || m.is(&m.frozen)
+	})
 }
 
-// agree tells whether all who are alive say the same about all of these.
+// agree tells whether all who are alive say the same about all of these. Of
+// many it looks first at those who did not agree last time.
 func (w *world) agree(about []*member, want func(heartbeat.Standing) bool) bool {
-	for _, m := range w.alive() {
-		for _, o := range about {
-			if m != o && !want(m.standing(o)) {
-				return false
-			}
+	alive := w.alive()
+	if l := w.last; l.of != nil && slices.Contains(alive, l.of) && slices.Contains(about, l.about) && !want(l.of.standing(l.about)) {
+		return false
+	}
+	for _, m := range alive {
+		if o := m.disagrees(about, want); o != nil {
+			w.last.of, w.last.about = m, o
+			return false
 		}
 	}
 	return true
+}
+
+// disagrees returns one of these of whom a node says something else.
+func (m *member) disagrees(about []*member, want func(heartbeat.Standing) bool) *member {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, o := range about {
+		if m != o && !want(m.health.Nodes[o.id]) {
+			return o
+		}
+	}
+	return nil
 }
 
 func away(s heartbeat.Standing) bool { return s.Away() }
@@ -275,4 +296,36 @@ func (w *world) until(about []*member, want func(heartbeat.Standing) bool, most 
 		w.advance(10 * time.Millisecond)
 	}
 	return time.Since(began)
+}
+
+// spoil changes the network.
+func (w *world) spoil(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+// messages is how many of them each node sends in a second, over some seconds.
+func (w *world) messages(seconds int) float64 {
+	count := func() (n int) {
+		w.spoil(func() { n = w.sent })
+		return n
+	}
+	before := count()
+	w.advance(time.Duration(seconds) * time.Second)
+	return float64(count()-before) / float64(seconds) / float64(len(w.all))
+}
+
+// falsely counts how often, in all, nodes found another one to be so.
+func (w *world) falsely(what heartbeat.Standing) (n int) {
+	for _, m := range w.all {
+		m.set(func() {
+			for _, c := range m.changes {
+				if c.now == what {
+					n++
+				}
+			}
+		})
+	}
+	return n
 }

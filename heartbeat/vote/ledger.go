@@ -45,6 +45,7 @@ type Ledger struct {
 	life    time.Duration
 	version uint64
 	entries map[string]*entry // by voter
+	order   []*entry          // by version; some of them are in entries no more
 }
 
 type entry struct {
@@ -52,7 +53,8 @@ type entry struct {
 	said    time.Time // by this node's clock
 	version uint64    // when it was last replaced
 	from    string    // who told it
-	dead    bool
+	dead    bool      // its life is over
+	gone    bool      // it is not in entries any more
 }
 
 // NewLedger returns an empty ledger whose votes live for so long.
@@ -83,11 +85,24 @@ func (l *Ledger) Take(b Ballot, from string, now time.Time) (kept, news bool) {
 	}
 	l.version++
 	b.Age = 0
-	l.entries[b.Voter] = &entry{Ballot: b, said: now.Add(-age), version: l.version, from: from}
+	l.put(&entry{Ballot: b, said: now.Add(-age), version: l.version, from: from})
 	if old == nil || old.dead {
 		return true, len(b.Votes) > 0
 	}
 	return true, !slices.Equal(old.Votes, b.Votes)
+}
+
+// put has an entry take the place of its voter's.
+func (l *Ledger) put(e *entry) {
+	if old := l.entries[e.Voter]; old != nil {
+		old.gone = true
+	}
+	l.entries[e.Voter] = e
+	const spare = 64
+	if len(l.order) >= 2*len(l.entries)+spare {
+		l.order = slices.DeleteFunc(l.order, func(e *entry) bool { return e.gone })
+	}
+	l.order = append(l.order, e)
 }
 
 // Unheard says that a node has restarted: it knows nothing of what it told.
@@ -109,6 +124,7 @@ func (l *Ledger) Expire(now time.Time) (gone bool) {
 			gone = gone || len(e.Votes) > 0
 		}
 		if age >= l.life+remember {
+			e.gone = true
 			delete(l.entries, voter)
 		}
 	}
@@ -119,21 +135,18 @@ func (l *Ledger) Expire(now time.Time) (gone bool) {
 // first, and the version that they lead to. What a node itself told, or said, is
 // left out of what it is given.
 func (l *Ledger) Since(version uint64, to string, now time.Time) (list []Ballot, upTo uint64) {
-	var found []*entry
-	for _, e := range l.entries {
-		if e.version > version && !e.dead && e.from != to && e.Voter != to && now.Sub(e.said) < l.life {
-			found = append(found, e)
-		}
-	}
-	slices.SortFunc(found, func(a, b *entry) int { return cmp.Compare(a.version, b.version) })
+	first, _ := slices.BinarySearchFunc(l.order, version+1, func(e *entry, v uint64) int { return cmp.Compare(e.version, v) })
 	given := 0
-	for _, e := range found {
+	for _, e := range l.order[first:] {
+		if e.gone || e.dead || e.from == to || e.Voter == to || now.Sub(e.said) >= l.life {
+			continue
+		}
 		if given += 1 + len(e.Votes); given > maxGiven && len(list) > 0 {
-			return list, found[len(list)-1].version
+			return list, upTo
 		}
 		b := e.Ballot
 		b.Age = now.Sub(e.said).Milliseconds()
-		list = append(list, b)
+		list, upTo = append(list, b), e.version
 	}
 	return list, l.version
 }

@@ -1,6 +1,7 @@
 package vote_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -194,4 +195,39 @@ func TestLedgersAgree(t *testing.T) {
 		require.Equal(t, one.Votes(anyRun), other.Votes(anyRun))
 		require.Equal(t, one.Votes(anyRun), third.Votes(anyRun))
 	})
+}
+
+// Whoever has heard up to a version is given each newer ballot that counts once,
+// the oldest first, however often ballots were replaced since.
+func TestSinceGivesWhatIsNew(t *testing.T) {
+	l := vote.NewLedger(time.Minute)
+	newest := make(map[string]uint64) // by voter: its version
+	for i := range 5000 {
+		voter := fmt.Sprint("voter", i*i%17)
+		kept, _ := l.Take(vote.Ballot{Voter: voter, Started: 1, Seq: uint64(i + 1)}, "", time.Unix(0, 0))
+		require.True(t, kept)
+		newest[voter] = l.Version()
+		if i%97 != 0 {
+			continue
+		}
+		for since := l.Version() - min(l.Version(), 40); since <= l.Version(); since++ {
+			var want []string
+			for voter, version := range newest {
+				if version > since {
+					want = append(want, voter)
+				}
+			}
+			slices.SortFunc(want, func(a, b string) int { return cmp.Compare(newest[a], newest[b]) })
+			var got []string
+			list, upTo := l.Since(since, "somebody", time.Unix(1, 0))
+			for _, b := range list {
+				got = append(got, b.Voter)
+			}
+			require.Equal(t, want, got)
+			require.Equal(t, l.Version(), upTo)
+		}
+	}
+	l.Expire(time.Unix(1000, 0))
+	list, _ := l.Since(0, "somebody", time.Unix(1000, 0))
+	require.Empty(t, list)
 }
