@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -72,7 +73,16 @@ func (m *media) mount(n *Node) error {
 	return inside(n.PID(), "mount", "--bind", n.Path("medium"), n.Path("content"))
 }
 
-// remount makes a running node's medium read-only ("ro") or writable ("rw").
-func (m *media) remount(n *Node, mode string) error {
-	return inside(n.PID(), "mount", "-o", "remount,bind,"+mode, n.Path("content"))
+// remount makes a running node's medium read-only ("ro") or writable ("rw"), as
+// soon as no file on it is open for writing.
+func (m *media) remount(n *Node, mode string) (err error) {
+	end, tick := time.Now().Add(patience), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for time.Now().Before(end) {
+		if err = inside(n.PID(), "mount", "-o", "remount,bind,"+mode, n.Path("content")); err == nil || !strings.Contains(err.Error(), "busy") {
+			return err
+		}
+		<-tick.C
+	}
+	return err
 }
