@@ -12,7 +12,7 @@ TIMEOUT  ?= 25m
 TESTFLAGS ?= -race -gcflags=golang.org/x/crypto/blowfish=-race=false -shuffle=on -timeout $(TIMEOUT)
 
 .DEFAULT_GOAL := build
-.PHONY: help build install test simulate needs sdk vet lint cross xcaddy fuzz clean
+.PHONY: help build install test simulate soak needs sdk vet lint cross xcaddy fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: needs sdk vet ## all tests, with the race detector; installs what they nee
 simulate: ## clusters of up to 1,000 nodes, without the race detector, which test has for smaller ones
 	$(GO) test -v -count=1 -run 'TestLarge|TestHalf' ./heartbeat/monitor
 
+soak: needs ## a cluster suffers everything at random for SOAK (1h), by SEED; ENGINE=badger or redis. As root, on Linux
+	$(GO) test -v -count=1 -tags soak -timeout 0 -run '^TestSoak$$' ./integration
+
 needs: ## install the programs that the tests run (Debian and root), or name what is missing
 	@tools/needs
 
@@ -40,6 +43,7 @@ integration/sdk/node_modules/.package-lock.json: integration/sdk/package.json in
 
 vet: ## go vet, for all packages and their tests
 	$(GO) vet $(LEAN) ./...
+	$(GO) vet -trimpath -tags=nobadger,nomysql,nopgx,soak ./integration
 	$(GO) -C tools/xcaddy vet ./...
 
 lint: ## staticcheck, gofmt, and whether go.mod is tidy
