@@ -143,7 +143,8 @@ type Peer struct {
 	Kind      string `json:"kind"`
 	Node      string `json:"node"`
 	Available bool   `json:"available"`
-	Room      bool   `json:"room"`
+	Writable  bool   `json:"writable"` // by the operator's word, and not drained
+	Room      bool   `json:"room"`     // by its own
 }
 
 // usable tells whether a peer answers, and where it is a store takes clones.

@@ -124,7 +124,7 @@ func (s *stage) look(struck *Node) (chosen, room []string) {
 		for _, p := range now.Peers {
 			if p.Node == name && p.Available {
 				chosen = append(chosen, other)
-				if p.Room {
+				if p.Room && p.Writable {
 					room = append(room, other)
 				}
 			}
