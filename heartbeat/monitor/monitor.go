@@ -266,9 +266,12 @@ func (m *Monitor) assign() {
 			watch(r.ID(place))
 		}
 	}
-	for id, o := range m.others { // who was found to be unreachable is probed until it answers
-		if o.unreached {
+	for id, o := range m.others {
+		switch {
+		case o.unreached: // it is probed until it answers
 			watch(id)
+		case !o.watched: // what is under way to it says nothing: nobody here would notice its return
+			o.series.Reset()
 		}
 	}
 }

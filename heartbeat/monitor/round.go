@@ -118,10 +118,14 @@ func (m *Monitor) judge(id string, n uint64, err error) {
 	if o == nil {
 		return
 	}
-	if o.err = err; err == nil {
+	o.err = err
+	switch {
+	case err == nil:
 		o.series.Good(n)
-	} else {
+	case o.watched:
 		o.series.Bad(n)
+	default: // others judge it meanwhile; this node would not notice its return
+		o.series.Reset()
 	}
 	switch failures := o.series.Failures(); {
 	case failures == 0 && o.unreached:
