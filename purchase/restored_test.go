@@ -36,7 +36,7 @@ func TestUsesOfARestoredCopy(t *testing.T) {
 				cancel()
 				require.NoError(t, b.Run(ctx))
 			}
-			j, b, stop := run()
+			_, b, stop := run()
 			p := counted(t, b, 100)
 			for i := range 5 {
 				done, err := b.Use(t.Context(), p, alice, fmt.Sprint(i))
@@ -46,6 +46,7 @@ func TestUsesOfARestoredCopy(t *testing.T) {
 			write(b)
 			stop()
 			// It is the copy from here on: what was written behind it is known to others alone.
+			var j *journal.Journal
 			j, b, stop = run()
 			defer stop()
 			for i := range early {
