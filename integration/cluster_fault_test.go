@@ -167,7 +167,7 @@ func TestClusterRestoredDatabase(t *testing.T) {
 	require.Equal(t, http.StatusOK, c.get("edge1", since), "made after the copy")
 	eventually(t, func() bool { return c.get("edge1", before) == http.StatusNotFound }, "revoked after the copy")
 	a = one.Login()
-	require.Equal(t, 2, detail(a, later).Count)
+	eventually(t, func() bool { return detail(a, later).Count == 2 }, "its store's inventory is known anew")
 	again := a.Purchase(later, "bin", nil).Token
 	require.Equal(t, http.StatusOK, c.get("edge2", again), "what it writes from now on")
 	require.Equal(t, http.StatusNotFound, c.get("edge2", before))
@@ -211,7 +211,11 @@ func TestClusterMediumMoves(t *testing.T) {
 		return first["state"] == "offline" && strings.Contains(fmt.Sprint(first["reason"]), "edge3")
 	}, "the copy is refused, naming who has it")
 	for _, token := range tokens {
-		require.Equal(t, http.StatusOK, c.get("edge1", token))
+		eventually(t, func() bool {
+			status := c.get("edge1", token)
+			require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, status) // a busy machine may answer no probe for a moment
+			return status == http.StatusOK
+		}, "it is served from where its medium is now, as before")
 	}
 }
 

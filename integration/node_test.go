@@ -386,7 +386,7 @@ func (n *Node) finish() {
 func telling(log string) string {
 	lines := strings.SplitAfter(log, "\n")
 	return strings.Join(slices.DeleteFunc(lines, func(line string) bool {
-		return strings.Contains(line, `"uri":"/cluster/`) || strings.Contains(line, `"logger":"events"`)
+		return strings.Contains(line, `"uri":"/cluster/`) || strings.Contains(line, `"logger":"events"`) || strings.Contains(line, `"msg":"badger: `)
 	}), "")
 }
 
