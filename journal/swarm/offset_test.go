@@ -76,6 +76,10 @@ func TestClockOfASlowStart(t *testing.T) {
 		w.mu.Unlock()
 		pause(measureLost + pollEvery) // what was asked before came a moment later
 		require.False(t, a.to("b").ClockKnown)
+		w.mu.Lock()
+		clear(slow) // nobody is left in the midst of an answer
+		w.mu.Unlock()
+		pause(3 * time.Second)
 	})
 }
 
