@@ -25,17 +25,42 @@ func draining(n *Node, store string) (d drained) {
 	return d
 }
 
-// broken runs a command and interrupts it as soon as a condition holds.
+// broken runs a command and interrupts it as soon as a condition holds. It is
+// run again where it ends before: on a busy machine Redis may answer too late.
 func broken(n *Node, condition func() bool, what string, args ...string) Result {
 	n.t.Helper()
-	cmd := n.command(context.Background(), args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	require.NoError(n.t, cmd.Start())
-	eventually(n.t, condition, what)
-	require.NoError(n.t, cmd.Process.Signal(os.Interrupt))
-	_ = cmd.Wait() // its exit code tells
-	return Result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+	for range 20 {
+		cmd := n.command(context.Background(), args...)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		require.NoError(n.t, cmd.Start())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait() // its exit code tells
+		}()
+		met := false
+		eventually(n.t, func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				met = condition()
+				return met
+			}
+		}, what)
+		if met {
+			require.NoError(n.t, cmd.Process.Signal(os.Interrupt))
+		}
+		<-ended
+		r := Result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+		if met {
+			return r
+		}
+		n.t.Logf("oose %s ended before %s, with %d: %s%s", strings.Join(args, " "), what, r.Code, r.Out, r.Err)
+	}
+	n.t.Fatalf("it ends each time before: %s", what)
+	return Result{}
 }
 
 // obstruct lays files where other stores would have folders for a content, so
