@@ -178,7 +178,10 @@ func TestClusterRestoredDatabase(t *testing.T) {
 // A medium that moves to another node is served there.
 func TestClusterMediumMoves(t *testing.T) {
 	parallel(t)
-	moveMedium(t)
+	c, tokens := moveMedium(t)
+	for _, token := range tokens {
+		require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, c.get("edge1", token), "never that it is not there; see TestClusterFormerOwnerIsBack")
+	}
 }
 
 // moveMedium has one node's medium move to another, and the former owner come
