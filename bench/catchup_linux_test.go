@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ooseio/oose/content"
+	"github.com/ooseio/oose/integration/freeport"
 	"github.com/ooseio/oose/purchase"
 )
 
@@ -54,7 +55,7 @@ func BenchmarkCatchUp(b *testing.B) {
 // startNode runs a node of a cluster.
 func startNode(b *testing.B, folder, name, join string) *server {
 	b.Helper()
-	address := freeAddress(b)
+	address := freeport.Address(b)
 	return startAt(b, address, "oose_purchase\noose_prism", fmt.Sprintf(
 		"oose {\n name %[2]s\n data %[1]s/data\n cluster {\n secret a-secret-of-the-benchmarks\n address http://%[3]s\n %[4]s\n }\n}",
 		folder, name, address, join))

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/integration/freeport"
 )
 
 var builds struct {
@@ -60,12 +61,12 @@ type server struct {
 // start runs the server with one site and global options until the benchmark's end.
 func start(b *testing.B, site, options string) *server {
 	b.Helper()
-	return startAt(b, freeAddress(b), site, options)
+	return startAt(b, freeport.Address(b), site, options)
 }
 
 func startAt(b *testing.B, address, site, options string) *server {
 	b.Helper()
-	s := &server{url: "http://" + address, admin: freeAddress(b)}
+	s := &server{url: "http://" + address, admin: freeport.Address(b)}
 	folder := b.TempDir()
 	config := filepath.Join(folder, "Caddyfile")
 	text := fmt.Sprintf("{\nadmin %s\nauto_https off\nlog {\nlevel ERROR\n}\n%s\n}\n%s {\n%s\n}\n", s.admin, options, s.url, site)
@@ -88,14 +89,6 @@ func startAt(b *testing.B, address, site, options string) *server {
 		return err == nil
 	}, 30*time.Second, 20*time.Millisecond)
 	return s
-}
-
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // put stores a file and returns the URL of a purchase of it.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/ooseio/oose/content"
 	"github.com/ooseio/oose/handlers/upload"
+	"github.com/ooseio/oose/integration/freeport"
 	"github.com/ooseio/oose/journal"
 	"github.com/ooseio/oose/purchase"
 )
@@ -32,21 +33,13 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), port: freePort(t)}
+	w := &world{t: t, dir: t.TempDir(), port: freeport.Get(t)}
 	t.Setenv("XDG_DATA_HOME", filepath.Join(w.dir, "share"))
 	t.Cleanup(func() {
 		require.NoError(t, caddy.Stop())
 		require.Eventually(t, func() bool { return running() == nil }, 10*time.Second, 10*time.Millisecond, "the node stays open")
 	})
 	return w
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // caddyfile completes a Caddyfile: %s stands for the folder, ADDR for the
@@ -260,7 +253,7 @@ func TestWithoutGlobalBlock(t *testing.T) {
 
 func TestSameStoreInSeveralSites(t *testing.T) {
 	w := newWorld(t)
-	second := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	second := fmt.Sprintf("http://127.0.0.1:%d", freeport.Get(t))
 	require.NoError(t, w.load(oneStore("")+second+" {\n\toose_store disk1 DIR/disk1\n}\n"))
 	require.Len(t, running().Volumes(), 1)
 	err := w.load(oneStore("") + second + " {\n\toose_store disk1 DIR/disk1 {\n\t\treserve 2MB\n\t}\n}\n")

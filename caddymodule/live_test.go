@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ooseio/oose/caddymodule/adminapi"
+	"github.com/ooseio/oose/integration/freeport"
 )
 
 const (
@@ -64,7 +64,7 @@ type liveNode struct {
 // startLive starts a node and waits until its stores are ready.
 func startLive(t *testing.T) *liveNode {
 	t.Helper()
-	n := &liveNode{t: t, dir: t.TempDir(), admin: freeAddress(t), site: freeAddress(t)}
+	n := &liveNode{t: t, dir: t.TempDir(), admin: freeport.Address(t), site: freeport.Address(t)}
 	n.load(`{}`)
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
 	require.Eventually(t, func() bool {
@@ -139,14 +139,6 @@ func (n *liveNode) load(more string) {
 	text, err := json.Marshal(config)
 	require.NoError(n.t, err)
 	require.NoError(n.t, caddy.Load(text, true))
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // run runs a command against the node.

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/integration/freeport"
 )
 
 // buildPebble builds the ACME server Pebble and its DNS server, as
@@ -54,7 +56,7 @@ func startACME(t *testing.T, tlsPort int) *acme {
 	require.NoError(t, err)
 	own := t.TempDir()
 	ca := selfSigned(t, own)
-	listen, manage, dns, control := freePort(t), freePort(t), freePort(t), freePort(t)
+	listen, manage, dns, control := freeport.Get(t), freeport.Get(t), freeport.Get(t), freeport.Get(t)
 	config := filepath.Join(own, "pebble.json")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `{"pebble": {"listenAddress": "127.0.0.1:%d", "managementListenAddress": "127.0.0.1:%d",
 		"certificate": %q, "privateKey": %q, "httpPort": 1, "tlsPort": %d}}`, listen, manage, ca, filepath.Join(own, "key.pem"), tlsPort), 0o600))

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/integration/freeport"
 )
 
 // patience bounds how long a test waits for what must happen. It is far above
@@ -89,7 +91,7 @@ func Start(t testing.TB, config Config, options ...Option) *Node {
 // Prepare is Start without starting: the folder and the configuration are there.
 func Prepare(t testing.TB, config Config, options ...Option) *Node {
 	t.Helper()
-	n := &Node{t: t, Dir: t.TempDir(), Host: "127.0.0.1", config: config, Port: freePort(t), TLS: freePort(t), Admin: freePort(t)}
+	n := &Node{t: t, Dir: t.TempDir(), Host: "127.0.0.1", config: config, Port: freeport.Get(t), TLS: freeport.Get(t), Admin: freeport.Get(t)}
 	for _, o := range options {
 		o(n)
 	}
@@ -400,38 +402,4 @@ func withoutCaddyRace(log string) string {
 		return strings.HasPrefix(r, "WARNING: DATA RACE") &&
 			strings.Contains(r, "caddytls.(*TLS).CaddyModule()") && strings.Contains(r, "caddytls.(*TLS).Start()")
 	}), line)
-}
-
-var ports struct {
-	sync.Mutex
-	given map[int]bool
-}
-
-// freePort asks the kernel for a port of 127.0.0.1 that is free for TCP and
-// UDP, and that no other test of this process was given.
-func freePort(t testing.TB) int {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for range 100 {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		require.NoError(t, err)
-		port := l.Addr().(*net.TCPAddr).Port
-		p, err := net.ListenPacket("udp4", l.Addr().String())
-		l.Close()
-		if err != nil {
-			continue
-		}
-		p.Close()
-		if ports.given[port] {
-			continue
-		}
-		if ports.given == nil {
-			ports.given = map[int]bool{}
-		}
-		ports.given[port] = true
-		return port
-	}
-	t.Fatal("no port of 127.0.0.1 is free")
-	return 0
 }

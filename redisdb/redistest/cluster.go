@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/integration/freeport"
 )
 
 const slots = 16384
@@ -38,7 +41,7 @@ func startCluster(t testing.TB, replicas bool, args []string) *Cluster {
 	c := &Cluster{t: t}
 	program := Programs(t)[0]
 	start := func() *Server {
-		_, bus, _ := strings.Cut(FreeAddr(t), ":")
+		bus := strconv.Itoa(freeport.Get(t))
 		return StartProgram(t, program, append(args, "--cluster-enabled", "yes", "--cluster-port", bus,
 			"--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0", "--cluster-announce-ip", "127.0.0.1")...)
 	}

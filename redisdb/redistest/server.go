@@ -7,7 +7,6 @@ package redistest
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +19,8 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/integration/freeport"
 )
 
 // startWithin is how long a server has to answer after its start, and a set of
@@ -79,7 +80,7 @@ func StartProgram(t testing.TB, program string, args ...string) *Server {
 func prepare(t testing.TB, program string) *Server {
 	t.Helper()
 	logging.Disable() // a server that does not listen yet is no news
-	s := &Server{t: t, program: program, Dir: t.TempDir(), Addr: FreeAddr(t)}
+	s := &Server{t: t, program: program, Dir: t.TempDir(), Addr: freeport.Address(t)}
 	s.args = []string{
 		"--port", s.port(), "--bind", "127.0.0.1", "--dir", s.Dir, "--daemonize", "no",
 		"--logfile", filepath.Join(s.Dir, "log"), "--protected-mode", "no", "--enable-debug-command", "yes",
@@ -94,15 +95,6 @@ func prepare(t testing.TB, program string) *Server {
 		s.Kill()
 	})
 	return s
-}
-
-// FreeAddr returns an address on which nobody listens.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func (s *Server) port() string {
