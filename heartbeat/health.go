@@ -53,11 +53,16 @@ type StoreHealth struct {
 	Free     int64  `json:"free,omitempty"` // bytes
 }
 
+// Carried is a store at a node. Of two nodes that both speak of a store, as a
+// former owner does whose copy of its root was refused, only the one counts that
+// is registered with it.
+type Carried struct{ Node, Store string }
+
 // Health is what the heartbeat has found out. Once given to a registry it is
 // not changed.
 type Health struct {
-	Nodes  map[string]Standing    // by node id; who is not in it is Up
-	Stores map[string]StoreHealth // by store id: of the nodes that this node probes
+	Nodes  map[string]Standing     // by node id; who is not in it is Up
+	Stores map[Carried]StoreHealth // what the nodes that this node probes say of theirs
 }
 
 // SetHealth has the registry go by what the heartbeat has found out, instead of
@@ -108,7 +113,7 @@ func (r *Registry) Writable(id string) bool {
 	if !ok || !p.Active || !p.Writable || !p.Room || !r.Available(id) {
 		return false
 	}
-	if h, ok := r.health.Load().Stores[id]; ok && !h.Writable {
+	if h, ok := r.health.Load().Stores[Carried{p.NodeID, id}]; ok && !h.Writable {
 		return false
 	}
 	return r.standingOf(p) != Held
@@ -120,6 +125,6 @@ func (r *Registry) reachable(p Peer) bool {
 	if p.Cluster == "" || p.Kind != peer.Prism && !p.Online || r.standingOf(p).Away() {
 		return false
 	}
-	h, ok := r.health.Load().Stores[p.ID]
+	h, ok := r.health.Load().Stores[Carried{p.NodeID, p.ID}]
 	return !ok || h.Readable
 }

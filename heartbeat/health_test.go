@@ -32,8 +32,9 @@ func TestHealth(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &heartbeat.Health{Nodes: map[string]heartbeat.Standing{"n2": c.standing, "n3": heartbeat.Down}}
-			if c.store != nil {
-				h.Stores = map[string]heartbeat.StoreHealth{id: *c.store}
+			if c.store != nil { // and a node that has it no more says the opposite
+				other := heartbeat.StoreHealth{ID: id, Readable: !c.store.Readable, Writable: !c.store.Writable}
+				h.Stores = map[heartbeat.Carried]heartbeat.StoreHealth{{Node: "n2", Store: id}: *c.store, {Node: "n3", Store: id}: other}
 			}
 			r.SetHealth(h)
 			require.Equal(t, c.standing, r.Standing(id))
@@ -97,8 +98,11 @@ func TestGone(t *testing.T) {
 			r.SetHealth(&heartbeat.Health{Nodes: map[string]heartbeat.Standing{"n2": heartbeat.Unreached}})
 		}, true},
 		{"its disk can't be read", func(r *heartbeat.Registry, id string) {
-			r.SetHealth(&heartbeat.Health{Stores: map[string]heartbeat.StoreHealth{id: {ID: id}}})
+			r.SetHealth(&heartbeat.Health{Stores: map[heartbeat.Carried]heartbeat.StoreHealth{{Node: "n2", Store: id}: {ID: id}}})
 		}, true},
+		{"a node that does not have it can't read it", func(r *heartbeat.Registry, id string) {
+			r.SetHealth(&heartbeat.Health{Stores: map[heartbeat.Carried]heartbeat.StoreHealth{{Node: "n3", Store: id}: {ID: id}}})
+		}, false},
 		{"its node says that it is away", func(r *heartbeat.Registry, id string) {
 			elsewhere(t, r, func(p *heartbeat.Peer) { p.NodeID, p.Online = "n2", false })
 		}, true},
@@ -147,7 +151,7 @@ func BenchmarkAvailableElsewhere(b *testing.B) {
 	id := elsewhere(b, r, func(p *heartbeat.Peer) { p.NodeID = "n2" })
 	r.SetHealth(&heartbeat.Health{
 		Nodes:  map[string]heartbeat.Standing{"n3": heartbeat.Down},
-		Stores: map[string]heartbeat.StoreHealth{id: {ID: id, Readable: true, Writable: true}},
+		Stores: map[heartbeat.Carried]heartbeat.StoreHealth{{Node: "n2", Store: id}: {ID: id, Readable: true, Writable: true}},
 	})
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // edgeText is a node that is everything: a prism and a store. join is who it is
@@ -87,6 +90,35 @@ func (c *Cluster) waitPeers() {
 			}
 			return available == 2*len(c.Nodes)
 		}, fmt.Sprintf("%s knows all peers", name))
+	}
+}
+
+// waitHeard waits until every node has been told by the present run of every
+// other one how its stores are.
+func (c *Cluster) waitHeard() {
+	c.t.Helper()
+	for name, n := range c.Nodes {
+		n.Eventually(func() bool {
+			var status struct {
+				Heartbeat struct {
+					Nodes []struct {
+						Name    string
+						Started int64
+						Ready   bool
+					}
+				}
+			}
+			res, text := fetch(c.t, n.asks(), http.MethodGet, n.AdminURL("/oose/status"))
+			require.Equal(c.t, http.StatusOK, res.StatusCode, "%s", text)
+			require.NoError(c.t, json.Unmarshal(text, &status), "%s", text)
+			heard := 0
+			for _, other := range status.Heartbeat.Nodes {
+				if started, _ := statusOf(c.t, c.Nodes[other.Name])["started"].(float64); other.Ready && other.Started == int64(started) {
+					heard++
+				}
+			}
+			return heard == len(c.Nodes)-1
+		}, fmt.Sprintf("%s has heard all others", name))
 	}
 }
 

@@ -65,6 +65,12 @@ func (n *Node) owns(p heartbeat.Peer) bool {
 	return p.NodeID == n.id.ID || p.NodeID == "" && p.Node == n.id.Name
 }
 
+// anothers tells whether a store is registered as another node's.
+func (n *Node) anothers(id string) bool {
+	p, known := n.Registry.Lookup(id)
+	return known && !n.owns(p)
+}
+
 // askHolder bounds how long a node is asked whether it still has a store.
 const askHolder = 2 * time.Second
 

@@ -44,10 +44,11 @@ func (vs *volumes) all() []*openVolume {
 	return nil
 }
 
-// Volume returns the volume of the store with this id, if it is open here.
+// Volume returns the volume of the store with this id, if it is open here. A
+// root that was refused because another node has its store is not that store.
 func (vs *volumes) Volume(id string) (*inventory.Volume, bool) {
 	for _, v := range vs.all() {
-		if id != "" && v.ID() == id {
+		if id != "" && v.ID() == id && (v.Readable() || !vs.node.anothers(id)) {
 			return v.Volume, true
 		}
 	}

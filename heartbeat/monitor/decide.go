@@ -107,7 +107,7 @@ func (m *Monitor) publish(now time.Time) {
 		return
 	}
 	m.dirty = false
-	h := &heartbeat.Health{Nodes: make(map[string]heartbeat.Standing), Stores: make(map[string]heartbeat.StoreHealth)}
+	h := &heartbeat.Health{Nodes: make(map[string]heartbeat.Standing), Stores: make(map[heartbeat.Carried]heartbeat.StoreHealth)}
 	up := m.council.Available(m.nodes.roster)
 	for place, n := range m.nodes.list {
 		o := m.others[n.ID]
@@ -126,7 +126,7 @@ func (m *Monitor) publish(now time.Time) {
 			break
 		}
 		for _, s := range m.others[id].answer.Stores {
-			h.Stores[s.ID] = s
+			h.Stores[heartbeat.Carried{Node: id, Store: s.ID}] = s
 		}
 	}
 	if sameHealth(h, m.health) {
@@ -146,8 +146,8 @@ func sameHealth(a, b *heartbeat.Health) bool {
 			return false
 		}
 	}
-	for id, s := range a.Stores {
-		other, ok := b.Stores[id]
+	for at, s := range a.Stores {
+		other, ok := b.Stores[at]
 		if s.Free = other.Free; !ok || s != other {
 			return false
 		}

@@ -267,7 +267,7 @@ func TestStoresInAnswers(t *testing.T) {
 		health := func() heartbeat.StoreHealth {
 			w.all[0].mu.Lock()
 			defer w.all[0].mu.Unlock()
-			return w.all[0].health.Stores["s"]
+			return w.all[0].health.Stores[heartbeat.Carried{Node: one.id, Store: "s"}]
 		}
 		require.True(t, health().Readable)
 		one.set(func() { one.stores = []heartbeat.StoreHealth{{ID: "s", Writable: true}} })
