@@ -25,12 +25,33 @@ type target struct {
 }
 
 // name takes what a node knows when it answers for the first time. Who
-// answers later holds nobody up, unless this node was never complete.
+// answers later holds nobody up, unless this node was never complete. A node
+// that knows less of a source than it did has split it: what it had named goes
+// by other names now, and nobody will ever reach it by the former ones.
 func (r *readiness) name(node string, claims map[string]uint64) {
-	if r.over || r.targets[node] != nil || r.complete && time.Since(r.began) > startTime {
+	if r.over {
+		return
+	}
+	if t := r.targets[node]; t != nil {
+		if !t.reached && lessOf(claims, t.heads) {
+			t.heads = claims
+		}
+		return
+	}
+	if r.complete && time.Since(r.began) > startTime {
 		return
 	}
 	r.targets[node] = &target{heads: claims}
+}
+
+// lessOf tells whether there is less of a source in claims than in former ones.
+func lessOf(claims, former map[string]uint64) bool {
+	for source, head := range former {
+		if claims[source] < head {
+			return true
+		}
+	}
+	return false
 }
 
 // reach notes which nodes' heads were reached. Who knows more of our own source

@@ -74,6 +74,44 @@ func TestReadyAfterCatchingUp(t *testing.T) {
 	})
 }
 
+// TestReadyAfterASplit: what a peer had named goes by another name before it was
+// reached.
+func TestReadyAfterASplit(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, b := w.node("a", fileIn(t)), w.node("b", nil, "a")
+		pause(10 * time.Second)
+		b.kill()
+		claim := func(source string, revision uint64) {
+			a.j.mu.Lock()
+			defer a.j.mu.Unlock()
+			a.j.heads[source], a.j.claims[source] = 0, 0
+			a.j.set(source, revision)
+		}
+		claim("src-lost", 10)
+		var stuck atomic.Bool
+		stuck.Store(true)
+		w.host("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/cluster/journal/src-lost" && stuck.Load() {
+				<-r.Context().Done()
+				return
+			}
+			a.Swarm.ServeHTTP(rw, r)
+		}))
+		b.restart()
+		pause(30 * time.Second)
+		require.False(t, b.Ready(), "10 revisions of it were named")
+		claim("src-lost", 7)
+		claim("src-lost.z", 10)
+		pause(10 * time.Second)
+		require.False(t, b.Ready(), "7 of them are still to come by that name")
+		stuck.Store(false)
+		pause(90 * time.Second)
+		require.EqualValues(t, 7, b.j.has("src-lost"))
+		require.EqualValues(t, 10, b.j.has("src-lost.z"))
+		require.True(t, b.Ready())
+	})
+}
+
 // TestReadyWhenThePeerGoes: who named a head and went away holds nobody up
 // that was complete, and does not make ready who never was.
 func TestReadyWhenThePeerGoes(t *testing.T) {
