@@ -39,6 +39,7 @@ func TestHealth(t *testing.T) {
 			r.SetHealth(h)
 			require.Equal(t, c.standing, r.Standing(id))
 			require.Equal(t, c.available, r.Available(id))
+			require.Equal(t, c.available, r.Reachable(id), "it has failed no request")
 			require.Equal(t, c.writable, r.Writable(id))
 			require.Equal(t, c.last, r.Last(id))
 		})

@@ -55,6 +55,7 @@ func TestFailingIsPaused(t *testing.T) {
 			r.Failed(id) // of another request that was under way
 			require.False(t, r.Available(id))
 			time.Sleep(pause*time.Second - time.Millisecond)
+			require.True(t, r.Reachable(id), "where nobody else is left")
 			require.False(t, r.Available(id), "within %ds", pause)
 			time.Sleep(time.Millisecond)
 			require.True(t, r.Available(id), "after %ds", pause)

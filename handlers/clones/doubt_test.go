@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ooseio/oose/heartbeat"
 )
 
 func TestDoubt(t *testing.T) {
@@ -110,4 +112,25 @@ func TestOvertakenStoreThatIsSlow(t *testing.T) {
 	require.True(t, e.registry.Available(id))
 	e.source.Overtaken(id, e.hash)
 	require.False(t, last())
+}
+
+// A store that has failed a request is asked after all others, and not at all
+// where more than that speaks against it.
+func TestAStoreThatFailedIsAskedLast(t *testing.T) {
+	e := newEdge(t, 1000, stalling(time.Hour))
+	id := e.away[0].all[0].ID()
+	c, ok := e.source.Candidate(id, false)
+	require.True(t, ok)
+	require.False(t, c.Last)
+	e.registry.Failed(id)
+	c, ok = e.source.Candidate(id, false)
+	require.True(t, ok)
+	require.True(t, c.Last)
+	p, ok := e.registry.Lookup(id)
+	require.True(t, ok)
+	e.registry.SetHealth(&heartbeat.Health{Stores: map[heartbeat.Carried]heartbeat.StoreHealth{{Node: p.NodeID, Store: id}: {ID: id}}})
+	_, ok = e.source.Candidate(id, false)
+	require.False(t, ok, "its disk can't be read")
+	_, ok = e.source.Candidate(id, true)
+	require.True(t, ok, "a response that has begun tries it anyway")
 }

@@ -20,6 +20,7 @@ import (
 type Peers interface {
 	Lookup(id string) (heartbeat.Peer, bool)
 	Available(id string) bool
+	Reachable(id string) bool
 	Begin(id string) (end func())
 	InFlight(id string) int64
 	Failed(id string)
@@ -44,10 +45,14 @@ func NewSource(client *Client, peers Peers) *Source { return &Source{client: cli
 // Candidate is delivery.Elsewhere's.
 func (s *Source) Candidate(store string, anyway bool) (heartbeat.Candidate, bool) {
 	p, ok := s.peers.Lookup(store)
-	if !ok || p.Cluster == "" || !p.Active || !anyway && !s.peers.Available(store) {
+	if !ok || p.Cluster == "" || !p.Active {
 		return heartbeat.Candidate{}, false
 	}
-	last := s.peers.Last(store)
+	available := s.peers.Available(store)
+	if !available && !anyway && !s.peers.Reachable(store) {
+		return heartbeat.Candidate{}, false
+	}
+	last := !available || s.peers.Last(store)
 	if d := s.doubtsOf(store); d != nil && d.examined() {
 		last = true
 	}

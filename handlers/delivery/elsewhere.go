@@ -17,7 +17,8 @@ import (
 type Elsewhere interface {
 	// Candidate tells where a store is and how busy, and false where it is not
 	// available; with anyway, only where nobody knows how to reach it, or the
-	// operator has switched it off. It asks nobody.
+	// operator has switched it off. One that has only failed a request lately is to
+	// be asked last. It asks nobody.
 	Candidate(store string, anyway bool) (heartbeat.Candidate, bool)
 	// Open gives a content's bytes from offset up to, not including, end. Its
 	// Read fails where no byte comes for too long, or fewer than were asked for.
