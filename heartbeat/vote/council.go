@@ -35,6 +35,8 @@ func (c *Council) Available(r *Roster) func(place int) bool {
 }
 
 // rounds bounds how often verdicts are looked at again because others changed.
+// Votes may go in a circle, where whoever is down takes the votes away by which
+// others are: after so many rounds nodes only get well, which comes to an end.
 const rounds = 16
 
 // verdict is what is said of one node.
@@ -64,17 +66,14 @@ func (c *Council) Decide(r *Roster, votes map[string][]string) (changed bool) {
 	}
 	available := func(place int) bool { return !down[place] }
 	panel := make([]int, 0, PanelSize)
-	for range rounds {
-		again := false
+	for round, again := 0, true; again; round++ {
+		again = false
 		for i := range verdicts {
 			v := &verdicts[i]
 			panel = r.Panel(v.place, available, panel[:0])
-			if is := v.count(panel, available)*2 > len(panel); is != down[v.place] {
+			if is := v.count(panel, available)*2 > len(panel); is != down[v.place] && (!is || round < rounds) {
 				down[v.place], again = is, true
 			}
-		}
-		if !again {
-			break
 		}
 	}
 	return c.keep(verdicts, down)

@@ -2,6 +2,7 @@ package vote_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -108,6 +109,24 @@ func TestCouncilComesToAnEnd(t *testing.T) {
 			require.Positive(t, living, "nobody is down by the votes of the dead alone")
 		}
 	})
+}
+
+// Votes that go in a circle end with nobody down whom only the dead accuse.
+func TestCouncilOfACircle(t *testing.T) {
+	r := roster(5)
+	votes := make(map[string][]string)
+	for about, voters := range [][]int{{}, {2, 3}, {0, 3}, {0}, {1, 2, 3}} {
+		for _, voter := range voters {
+			votes[r.ID(about)] = append(votes[r.ID(about)], r.ID(voter))
+		}
+	}
+	council := vote.NewCouncil()
+	for range 3 {
+		council.Decide(r, votes)
+		for _, id := range council.AllDown() {
+			require.True(t, slices.ContainsFunc(votes[id], func(voter string) bool { return !council.Down(voter) }), "%s by %v", id, votes[id])
+		}
+	}
 }
 
 func BenchmarkDecide(b *testing.B) {
