@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -101,6 +105,38 @@ func TestCloneTool(t *testing.T) {
 		_, sum = clonesRun(t, c.Prism2, "--verify", "--force", one)
 		require.EqualValues(t, 3, sum["verified"], "on all nodes")
 
+		// Every other way to select, and several together.
+		everything, _ := clonesRun(t, c.Prism2, "--all")
+		require.Len(t, everything, 8)
+		var another string
+		for hash := range data {
+			if hash != one {
+				another = hash
+			}
+		}
+		list := filepath.Join(t.TempDir(), "list")
+		require.NoError(t, os.WriteFile(list, []byte(one+" f.bin\n"+another+".bin\n"), 0o600))
+		listed, _ = clonesRun(t, c.Prism2, "--input", list)
+		require.ElementsMatch(t, []string{one, another}, slices.Collect(maps.Keys(listed)))
+		out := c.Prism1.RunWith([]byte(one+"\n"+another+"\n"), "clones", "--json", "--input", "-", "--at", "2")
+		require.Zero(t, out.Code, out.Err)
+		require.Contains(t, out.Out, another)
+		require.NotContains(t, out.Out, one, "it has three")
+		at := func(hash, prism string) bool {
+			return slices.ContainsFunc(everything[hash], func(store string) bool { return strings.HasPrefix(store, prism+":") })
+		}
+		listed, _ = clonesRun(t, c.Prism1, "--prism", "prism2")
+		for hash := range data {
+			require.Equal(t, at(hash, "prism2"), listed[hash] != nil, "%v", everything[hash])
+		}
+
+		// What is protected stays.
+		for _, protection := range [][]string{{"--protect-hash", one}, {"--protect", list}, {"--protect-store", everything[one][0]}} {
+			_, sum = clonesRun(t, c.Prism1, append(protection, "--drop-from", everything[one][0], "--force", one)...)
+			require.EqualValues(t, 1, sum["kept"], protection)
+			require.Equal(t, 3, total(one))
+		}
+
 		var free, from string
 		listed, _ = clonesRun(t, c.Prism1, "--detail", one)
 		for _, name := range []string{"prism1:store1", "prism1:store2", "prism2:store3", "prism2:store4"} {
@@ -118,6 +154,27 @@ func TestCloneTool(t *testing.T) {
 		refused := c.Prism1.Run("clones", "--all", "--desired", "1")
 		require.NotZero(t, refused.Code)
 		require.Contains(t, refused.Err, "force it")
+
+		// A clone that has gone bad is found, and replaced.
+		holders, _ := clonesRun(t, c.Prism1, "--detail", another)
+		holder := c.Nodes[strings.SplitN(holders[another][0], ":", 2)[1]]
+		found, err := filepath.Glob(holder.Path("content", "content", "*", "*", another+"*"))
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		info, err := os.Stat(found[0])
+		require.NoError(t, err)
+		rotten := bytes.Clone(data[another])
+		rotten[len(rotten)/2] ^= 1
+		require.NoError(t, os.WriteFile(found[0], rotten, 0o600))
+		require.NoError(t, os.Chtimes(found[0], time.Time{}, info.ModTime()))
+		bad := c.Prism2.Run("clones", "--verify", "--force", another)
+		require.Equal(t, 4, bad.Code, bad.Out+bad.Err)
+		require.Contains(t, bad.Out, "clones damaged")
+		eventually(t, func() bool {
+			listed, _ := clonesRun(t, c.Prism2, "--detail", another)
+			return len(listed[another]) == 2 && total(another) == 2
+		}, "it has as many good clones again")
+		c.Prism2.MustRun("clones", "--verify", "--force", another)
 
 		// A store is emptied, and everything stays there for viewers.
 		served()

@@ -175,14 +175,15 @@ func TestBrokenBetweenTwo(t *testing.T) {
 // longer than a moment, and who is gets found nevertheless. OOSE_SIMULATE=24h
 // simulates that long, for the figures in docs/availability.md.
 func TestLostPackets(t *testing.T) {
-	took := 3 * time.Minute
+	took, sizes := 3*time.Minute, []int{2, 7}
 	if long := os.Getenv("OOSE_SIMULATE"); long != "" {
 		var err error
 		took, err = time.ParseDuration(long)
 		require.NoError(t, err)
+		sizes = append(sizes, 100)
 	}
 	for _, percent := range []int{0, 1, 5, 10, 20} {
-		for _, nodes := range []int{2, 7} {
+		for _, nodes := range sizes {
 			t.Run(fmt.Sprint(percent, "% of ", nodes), func(t *testing.T) { lostPackets(t, percent, nodes, took) })
 		}
 	}
