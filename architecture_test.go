@@ -45,6 +45,7 @@ var arrows = map[string][]string{
 	"account/...":              {"account/...", "record/...", "content", "peer"},
 	"journal/...":              {"journal/...", "record/...", "content", "peer"},
 	"redisdb/...":              {"redisdb/...", "record/...", "content", "peer"},
+	"redisdb/redistest":        {"integration/freeport"},
 	"record/...":               {"record/...", "content", "peer"},
 	"audit":                    {},
 	"content":                  {},

@@ -51,6 +51,7 @@ const (
 	InvalidToken     Code = "invalid token"     // not a token
 	SessionNeeded    Code = "session needed"    // credentials hold, but the route is about a session
 	Declared         Code = "declared"          // the configuration declares it, so it can't be changed
+	Promised         Code = "promised"          // a clone that another store counts on
 	Mismatch         Code = "hash mismatch"     // the bytes are not those of the hash
 	Collision        Code = "collision"         // made for a collision attack on its digest
 	TooLarge         Code = "too large"         // a body beyond its bound
@@ -104,6 +105,7 @@ var statuses = map[Code]statusRow{
 	InvalidToken:     {400, 500, UserError},
 	SessionNeeded:    {401, 401, UserError},
 	Declared:         {409, 409, UserError},
+	Promised:         {409, 409, UserError},
 	Mismatch:         {409, 500, UserError},
 	Collision:        {422, 500, UserError},
 	TooLarge:         {413, 413, UserError},

@@ -18,6 +18,7 @@ type Candidate struct {
 	Group    string
 	Site     string
 	InFlight int64 // requests that it is serving now
+	Failing  bool  // it has just failed a request
 	Last     bool  // to be asked after all that can be, however near: see Registry.Last
 }
 

@@ -119,13 +119,6 @@ func (r *Registry) Writable(id string) bool {
 	return r.standingOf(p) != Held
 }
 
-// Reachable tells whether a peer elsewhere would be available had it not just
-// failed a request: it may be asked where nobody else is left.
-func (r *Registry) Reachable(id string) bool {
-	p, ok := r.Lookup(id)
-	return ok && p.Active && r.reachable(p)
-}
-
 // reachable tells whether a peer elsewhere can be expected to answer, whatever
 // single requests to it have come to.
 func (r *Registry) reachable(p Peer) bool {

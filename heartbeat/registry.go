@@ -343,18 +343,24 @@ func (r *Registry) Local(id string) bool {
 	return ok
 }
 
-// Available tells whether a peer can be asked now. One of this process is
-// healthy; one elsewhere is registered as online, its node is not found to be
-// down, and it has not just failed to answer. The operator has switched neither
-// off.
+// Available tells whether a peer can be asked now: Reachable does, and if it is
+// elsewhere it has not just failed to answer.
 func (r *Registry) Available(id string) bool {
+	return r.Reachable(id) && (!r.failing(id) || r.Local(id))
+}
+
+// Reachable tells whether a peer can be expected to answer, whatever single
+// requests to it have come to: it may be asked where nobody else is left. One of
+// this process is healthy; one elsewhere is registered as online, and its node is
+// not found to be down. The operator has switched neither off.
+func (r *Registry) Reachable(id string) bool {
 	p, registered := r.Lookup(id)
 	if registered && !p.Active {
 		return false
 	}
 	health, ok := r.local.Load(id)
 	if !ok {
-		return registered && r.reachable(p) && !r.failing(id)
+		return registered && r.reachable(p)
 	}
 	available, ok := health.(*func() bool)
 	return ok && (*available)()

@@ -4,6 +4,8 @@ package integration
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +69,51 @@ func TestRedisAway(t *testing.T) {
 		n.WaitReady()
 		eventually(t, func() bool { return get(known).StatusCode == http.StatusOK }, "it serves")
 	})
+}
+
+// A disk that is not mounted when a node starts without Redis is not taken for a
+// new store: nothing is written where it belongs, and it goes on when it is back.
+func TestRedisAwayAndADiskTooAtTheStart(t *testing.T) {
+	parallel(t)
+	server := redistest.Start(t)
+	n := Start(t, Config{Oose: "engine redis " + server.URL()})
+	a := n.Login()
+	hash := a.Upload("f.bin", "sha256", strings.NewReader("hello"))
+	url := n.URL("/" + a.Purchase(hash, "bin", nil).Token + "/f.bin")
+	n.Stop()
+	server.Kill()
+	roots, err := filepath.Glob(n.Path("disk*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, roots)
+	for _, root := range roots {
+		require.NoError(t, os.Rename(root, root+".away"))
+		require.NoError(t, os.Mkdir(root, 0o755))
+	}
+	n.SpawnOnly()
+	eventually(t, func() bool { return pingStatus(t, n) == http.StatusServiceUnavailable }, "not ready")
+	server.Restart()
+	eventually(t, func() bool {
+		stores, _ := statusOf(t, n)["stores"].([]any)
+		waiting := 0
+		for _, s := range stores {
+			if reason, _ := s.(map[string]any)["reason"].(string); strings.Contains(reason, "not mounted") {
+				waiting++
+			}
+		}
+		return waiting == len(roots)
+	}, "all stores miss their disks")
+	for _, root := range roots {
+		entries, err := os.ReadDir(root)
+		require.NoError(t, err)
+		require.Empty(t, entries, "nothing was written there")
+		require.NoError(t, os.Remove(root))
+		require.NoError(t, os.Rename(root+".away", root))
+	}
+	n.WaitReady()
+	eventually(t, func() bool {
+		res, _ := fetch(t, n.Client(), http.MethodGet, url)
+		return res.StatusCode == http.StatusOK
+	}, "it serves what it has had before")
 }
 
 // plausibleTokenAlone is a token that nobody knows.

@@ -48,6 +48,15 @@ func (v *Volume) attach(ctx context.Context, adopt bool) error {
 	}
 	cfg := v.cfg.Load()
 	opts := disk.Options{Name: v.name, KnownID: v.ID(), Mount: cfg.Mount, Adopt: adopt, Claim: cfg.Claim, Hook: v.hook}
+	if cfg.Known != nil {
+		opts.Known = func() (string, error) {
+			id, err := cfg.Known()
+			if err == nil {
+				v.know(id)
+			}
+			return id, err
+		}
+	}
 	var space disk.Space
 	var spaceErr error
 	root, err := through(ctx, v.readTests, v.tune.readTest, func() (*disk.Root, error) {

@@ -45,6 +45,10 @@ func TestPromiseHoldsForAnHour(t *testing.T) {
 	require.ErrorIs(t, b.Surrender(t.Context(), p), ErrPromised)
 	b.reopen()
 	require.ErrorIs(t, b.Surrender(t.Context(), p), ErrPromised)
+	_, _, err = b.Remove(t.Context(), c.Hash)
+	require.ErrorIs(t, err, ErrPromised, "nor by a word about this store alone")
+	held, _ = b.holds(c.Hash)
+	require.Equal(t, c.Hash, held.Hash)
 
 	wall.ahead += PromiseLife + time.Second
 	require.False(t, b.Promising(p))

@@ -14,7 +14,7 @@ import (
 
 // Remove verifies a clone, as Verify without force does, and takes it away
 // with its record. Where the verification fails the clone is in quarantine
-// already, and the result says so. Errors: ErrNotExist and those of Verify.
+// already, and the result says so. Errors: ErrNotExist, ErrPromised and those of Verify.
 func (v *Volume) Remove(ctx context.Context, h content.Hash) (Clone, Verification, error) {
 	release, ok := v.Acquire()
 	if !ok {
@@ -30,7 +30,7 @@ func (v *Volume) Remove(ctx context.Context, h content.Hash) (Clone, Verificatio
 		result, err = v.verify(ctx, h, false, nil)
 	}
 	if err == nil && result.OK {
-		_, err = v.drop(ctx, h, record.Time(1)<<63)
+		_, err = v.drop(ctx, h, record.Time(1)<<63, true)
 	}
 	if err != nil {
 		return Clone{}, Verification{}, v.fail("removing "+h.String(), err)
@@ -47,14 +47,15 @@ func (v *Volume) Drop(ctx context.Context, h content.Hash, before record.Time) (
 		return false, v.fail("dropping", ErrOffline)
 	}
 	defer release()
-	done, err := v.drop(ctx, h, before)
+	done, err := v.drop(ctx, h, before, false)
 	if err != nil {
 		return false, v.fail("dropping "+h.String(), err)
 	}
 	return done, nil
 }
 
-func (v *Volume) drop(ctx context.Context, h content.Hash, before record.Time) (bool, error) {
+// drop is Drop; heeding, it keeps what is promised to be kept.
+func (v *Volume) drop(ctx context.Context, h content.Hash, before record.Time, heeding bool) (bool, error) {
 	root, err := v.taken()
 	if err != nil {
 		return false, err
@@ -67,6 +68,9 @@ func (v *Volume) drop(ctx context.Context, h content.Hash, before record.Time) (
 	c, have, err := v.lookup(ctx, h)
 	if err != nil || have && c.Kept >= before {
 		return false, err
+	}
+	if heeding && have && v.Promising(c) {
+		return false, ErrPromised
 	}
 	ctx = context.WithoutCancel(ctx)
 	key := h.String()
@@ -141,7 +145,7 @@ func (v *Volume) obey(ctx context.Context, h content.Hash) error {
 	if err != nil || removed == 0 {
 		return err
 	}
-	_, err = v.drop(ctx, h, removed)
+	_, err = v.drop(ctx, h, removed, false)
 	return err
 }
 
@@ -176,7 +180,7 @@ func (v *Volume) sweepRemovals(ctx context.Context) error {
 				return err
 			}
 			if have && c.Kept < removed {
-				if _, err := v.drop(ctx, h, removed); err != nil {
+				if _, err := v.drop(ctx, h, removed, false); err != nil {
 					return err
 				}
 			}

@@ -34,6 +34,10 @@ type VolumeConfig struct {
 	// KnownID is the id that the cluster knows under this name, "" where it
 	// never saw one. A root without that id is offline until Adopt.
 	KnownID string
+	// Known is asked for KnownID once more before a root without a marker becomes a
+	// new store. Its error, that this is not known yet, keeps the volume offline
+	// until a later try, every few seconds. May be nil.
+	Known func() (id string, err error)
 	// Claim is asked before the volume takes a marker's id; its error keeps the
 	// volume offline (another live store has that id), until a later try, every
 	// few seconds, is allowed. May be nil.
@@ -205,6 +209,9 @@ func (v *Volume) Configure(cfg VolumeConfig) error {
 	if cfg.Claim == nil {
 		cfg.Claim = old.Claim
 	}
+	if cfg.Known == nil {
+		cfg.Known = old.Known
+	}
 	if cfg.Notify == nil {
 		cfg.Notify = old.Notify
 	}
@@ -227,6 +234,7 @@ func (v *Volume) Configure(cfg VolumeConfig) error {
 		return fmt.Errorf("store %s at %s: can't become %s at %s", v.name, v.root, cfg.Name, cfg.Root)
 	}
 	v.cfg.Store(&cfg)
+	v.know(cfg.KnownID)
 	v.condition.change(func(f *facts) { f.reserve = cfg.Reserve })
 	v.scans.changeEvery()
 	if cfg.VerifyEvery != old.VerifyEvery {
@@ -241,6 +249,13 @@ func (v *Volume) Name() string { return v.name }
 
 // ID returns the store's id, "" while none is known.
 func (v *Volume) ID() string { return *v.id.Load() }
+
+// know takes the store's id, where none is known.
+func (v *Volume) know(id string) {
+	if old := v.id.Load(); *old == "" {
+		v.id.CompareAndSwap(old, &id)
+	}
+}
 
 // Root returns the absolute path of the store's root.
 func (v *Volume) Root() string { return v.root }

@@ -65,19 +65,44 @@ func (n *Node) owns(p heartbeat.Peer) bool {
 	return p.NodeID == n.id.ID || p.NodeID == "" && p.Node == n.id.Name
 }
 
-// anothers tells whether a store is registered as another node's.
-func (n *Node) anothers(id string) bool {
-	p, known := n.Registry.Lookup(id)
+// refused tells whether a volume is not the store that it has the id of: it does
+// not hold the root, and the store is registered as another node's.
+func (n *Node) refused(v *openVolume) bool {
+	if v.Readable() {
+		return false
+	}
+	p, known := n.Registry.Lookup(v.ID())
 	return known && !n.owns(p)
 }
 
 // askHolder bounds how long a node is asked whether it still has a store.
 const askHolder = 2 * time.Second
 
+var (
+	errUnread  = errors.New("waiting for the records, which tell whether this store is known")
+	errUnheard = errors.New("waiting to hear from the other nodes whether one of them has this store")
+)
+
+// known returns the id that is registered for a store's name, "" where none is.
+// Its error says that this is not known yet: a root without a marker may be that of
+// a store whose medium is not mounted.
+func (n *Node) known(store string) (string, error) {
+	if !n.Registry.Loaded() {
+		return "", errUnread
+	}
+	if !n.hear(firstHearing) {
+		return "", errUnheard
+	}
+	return n.knownStore(store), nil
+}
+
 // claim has this node take the store in a root it found, unless another node
 // has it and answers: then the root is a copy, or is mounted twice. A node that
 // has just started waits until it has heard from the others.
 func (n *Node) claim(id string) error {
+	if !n.Registry.Loaded() {
+		return errUnread
+	}
 	p, known := n.Registry.Lookup(id)
 	if known && n.owns(p) {
 		n.claims.take(id, n.clock.Next())
@@ -87,7 +112,7 @@ func (n *Node) claim(id string) error {
 		return nil
 	}
 	if !n.hear(firstHearing) {
-		return errors.New("waiting to hear from the other nodes whether one of them has this store")
+		return errUnheard
 	}
 	held, err := n.heldBy(context.Background(), p)
 	switch {

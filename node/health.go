@@ -76,7 +76,7 @@ func (n *Node) storeHealth() []heartbeat.StoreHealth {
 	stays := !n.left.Load()
 	var list []heartbeat.StoreHealth
 	for _, v := range n.volumes.all() {
-		if id := v.ID(); id != "" && (v.Readable() || !n.anothers(id)) {
+		if id := v.ID(); id != "" && !n.refused(v) {
 			list = append(list, heartbeat.StoreHealth{
 				ID: id, Readable: stays && v.Readable(), Writable: stays && v.Writable(), Free: v.Status().Free,
 			})

@@ -92,6 +92,12 @@ func (n *Node) registerStore(ctx context.Context, s StoreSpec, v *openVolume) {
 	if id == "" {
 		return
 	}
+	if n.refused(v) {
+		v.takeBack() // it is where its present owner is
+		if !n.informed() {
+			return
+		}
+	}
 	if !n.informed() { // what is said now would be later than what others said meanwhile
 		v.bringIn(n.Registry, id)
 		return

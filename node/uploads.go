@@ -26,6 +26,9 @@ func (n *Node) storesOf(prism string) []upload.Store {
 			continue
 		}
 		v := a.byName[s.Name]
+		if n.refused(v) {
+			continue
+		}
 		list = append(list, switched{Store: upload.Local(v.Volume, n.id.Name, group), node: n, id: v.ID()})
 	}
 	if o := n.others; o != nil {

@@ -48,7 +48,7 @@ func (vs *volumes) all() []*openVolume {
 // root that was refused because another node has its store is not that store.
 func (vs *volumes) Volume(id string) (*inventory.Volume, bool) {
 	for _, v := range vs.all() {
-		if id != "" && v.ID() == id && (v.Readable() || !vs.node.anothers(id)) {
+		if id != "" && v.ID() == id && !vs.node.refused(v) {
 			return v.Volume, true
 		}
 	}
@@ -82,6 +82,7 @@ func (vs *volumes) config(s Store, c Config) inventory.VolumeConfig {
 		Reserve: int64(s.Reserve), Mount: s.Mount,
 		ScanEvery: c.Scan.Every.Std(), ScanWorkers: c.Scan.Workers, VerifyEvery: c.Scrub.Every.Std(), ScrubRate: int64(c.Scrub.Bandwidth),
 		KnownID: vs.node.knownStore(s.Name),
+		Known:   func() (string, error) { return vs.node.known(s.Name) },
 		Claim:   func(id string) error { return vs.claim(s, id) },
 		Source:  vs.node.engine.Source, Owner: vs.node.owner, Rewritten: vs.node.wrote,
 		Bad: func(h content.Hash) { vs.node.repair.Soon(h) },

@@ -197,11 +197,19 @@ func TestDownloadFromElsewhere(t *testing.T) {
 	n.here.Registry.Failed(store)
 	require.Equal(t, 200, ask().Status, "one failure takes nobody out who alone has it")
 	n.here.Registry.Failed(store)
+	count := func() any {
+		a := handlertest.Post(t, base+"/content/detail", `{"hash":"`+h.String()+`"}`, "X-OOSE-Token", session)
+		require.Equal(t, 200, a.Status, "%s", a.Body)
+		return object(t, a)["count"]
+	}
+	require.EqualValues(t, 1, count())
+	n.here.Registry.Failed(store)
 	p, ok := n.here.Registry.Lookup(store)
 	require.True(t, ok)
 	n.here.Registry.SetHealth(&heartbeat.Health{Stores: map[heartbeat.Carried]heartbeat.StoreHealth{{Node: p.NodeID, Store: store}: {ID: store}}})
 	a = ask()
 	require.Equal(t, 503, a.Status, "its disk can't be read")
+	require.EqualValues(t, 0, count())
 	require.Equal(t, "No store candidates found", object(t, a)["error"])
 	n.here.Registry.SetHealth(nil)
 	require.Equal(t, 200, ask().Status)

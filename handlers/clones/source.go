@@ -56,7 +56,7 @@ func (s *Source) Candidate(store string, anyway bool) (heartbeat.Candidate, bool
 	if d := s.doubtsOf(store); d != nil && d.examined() {
 		last = true
 	}
-	return heartbeat.Candidate{ID: store, Group: p.Group, Site: p.Site, InFlight: s.peers.InFlight(store), Last: last}, true
+	return heartbeat.Candidate{ID: store, Group: p.Group, Site: p.Site, InFlight: s.peers.InFlight(store), Failing: !available, Last: last}, true
 }
 
 // Open is delivery.Elsewhere's.

@@ -17,8 +17,8 @@ import (
 type Elsewhere interface {
 	// Candidate tells where a store is and how busy, and false where it is not
 	// available; with anyway, only where nobody knows how to reach it, or the
-	// operator has switched it off. One that has only failed a request lately is to
-	// be asked last. It asks nobody.
+	// operator has switched it off. One that has only failed a request lately is
+	// Failing, and to be asked last. It asks nobody.
 	Candidate(store string, anyway bool) (heartbeat.Candidate, bool)
 	// Open gives a content's bytes from offset up to, not including, end. Its
 	// Read fails where no byte comes for too long, or fewer than were asked for.
@@ -76,7 +76,7 @@ func (c *core) away(p *inventory.Placement, anyway bool) []candidate {
 		}
 		if store, ok := c.deps.Elsewhere.Candidate(clone.Store, anyway); ok {
 			store.ID, store.Local = clone.Store, false
-			list = append(list, candidate{clone: clone})
+			list = append(list, candidate{clone: clone, failing: store.Failing})
 			stores = append(stores, store)
 		}
 	}

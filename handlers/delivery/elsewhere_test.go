@@ -577,6 +577,10 @@ func TestRedirectElsewhere(t *testing.T) {
 	rec = ask(h, "GET", "/"+string(w.buy(hidden, "mp4"))+"/x.mp4")
 	require.Equal(t, 200, rec.Code, "a store that clients can't reach is streamed for")
 	require.Equal(t, "another", rec.Body.String())
+	e.stores["far"].Failing = true
+	rec = ask(h, "GET", "/"+token+"/x.mp4")
+	require.Equal(t, 200, rec.Code, "no client is sent to who has just failed")
+	require.Equal(t, "a film", rec.Body.String())
 	e.stores["far"].down = true
 	require.Equal(t, 503, ask(h, "GET", "/"+token+"/x.mp4").Code)
 }

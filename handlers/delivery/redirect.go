@@ -18,6 +18,9 @@ func (h *Handler) reachable(p *inventory.Placement, list []candidate) (string, b
 		func() []candidate { return h.away(p, false) },
 	} {
 		for _, cand := range candidates() {
+			if cand.failing {
+				continue // what comes of it would be the client's to find out
+			}
 			if base, ok := h.storeURL(cand.clone.Store); ok {
 				return strings.TrimSuffix(base, "/"), true
 			}

@@ -17,6 +17,8 @@ import (
 type candidate struct {
 	clone  *inventory.Clone
 	volume *inventory.Volume // nil: its store is not in this process
+
+	failing bool // it has just failed a request
 }
 
 // candidates returns the clones on available stores of this process, the best
@@ -29,7 +31,7 @@ func (c *core) candidates(p *inventory.Placement) []candidate {
 		if !ok || !v.Readable() || c.deps.Registry != nil && !c.deps.Registry.Available(clone.Store) {
 			continue
 		}
-		list = append(list, candidate{clone, v})
+		list = append(list, candidate{clone: clone, volume: v})
 	}
 	if len(list) > 1 {
 		c.order(list)

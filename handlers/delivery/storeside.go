@@ -76,7 +76,7 @@ func (s *StoreSide) Serve(w http.ResponseWriter, r *http.Request) error {
 func (s *StoreSide) own(p *inventory.Placement) []candidate {
 	for i := range p.Clones {
 		if p.Clones[i].Store == s.volume.ID() && s.volume.Readable() {
-			return []candidate{{&p.Clones[i], s.volume}}
+			return []candidate{{clone: &p.Clones[i], volume: s.volume}}
 		}
 	}
 	return nil

@@ -97,15 +97,15 @@ func (h *Handler) tell(rec *contentRecord, hash content.Hash, placement *invento
 	return nil
 }
 
-// available returns the clones of a placement on stores that answer, the
-// earliest first. The operator's block leaves none.
+// available returns the clones of a placement on stores that answer, or can be
+// expected to, the earliest first. The operator's block leaves none.
 func (h *Handler) available(p *inventory.Placement) []inventory.Clone {
 	if p.Blocked {
 		return nil
 	}
 	var clones []inventory.Clone
 	for _, c := range p.Clones {
-		if h.Peers.Available(c.Store) {
+		if h.Peers.Reachable(c.Store) {
 			clones = append(clones, c)
 		}
 	}

@@ -39,6 +39,7 @@ type Stores interface {
 type Peers interface {
 	Lookup(id string) (heartbeat.Peer, bool)
 	Available(id string) bool
+	Reachable(id string) bool
 }
 
 // Deps is what a prism works with. It outlives every configuration.

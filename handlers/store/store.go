@@ -173,6 +173,8 @@ func fault(err error) *handlers.Fault {
 	switch {
 	case errors.Is(err, inventory.ErrNotExist), errors.Is(err, inventory.ErrChanged):
 		return handlers.Faultf(handlers.ContentUnknown, "%s", notFound).Because(err)
+	case errors.Is(err, inventory.ErrPromised):
+		return handlers.Faultf(handlers.Promised, "%s", promised).Because(err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return handlers.Faultf(handlers.Unavailable, "The answer took too long; try again").Because(err)
 	case errors.Is(err, inventory.ErrOffline), errors.Is(err, inventory.ErrSuspect):
@@ -180,5 +182,8 @@ func fault(err error) *handlers.Fault {
 	}
 	return upload.Fault(err)
 }
+
+// promised is for how long a clone that is promised to be kept can't be removed.
+const promised = "The clone is promised to be kept: another store has just dropped its own, counting on this one. Try again in an hour, or move it with `oose clones --drop-from`"
 
 const notFound = "File not found"

@@ -138,6 +138,37 @@ func TestAttachAdopts(t *testing.T) {
 	require.NoError(t, r.Close())
 }
 
+// Where nobody knows yet whether the store is a new one, nothing is written; nor
+// where it turns out to be known.
+func TestAttachAsksBeforeItMarks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "om101")
+	known, unsure := "", os.ErrDeadlineExceeded
+	o := Options{Name: "om101", Known: func() (string, error) { return known, unsure }}
+	_, err := Attach(path, o)
+	require.ErrorIs(t, err, ErrRefused)
+	require.ErrorContains(t, err, unsure.Error())
+	require.NoDirExists(t, path)
+
+	known, unsure = "aa", nil
+	_, err = Attach(path, o)
+	require.ErrorIs(t, err, ErrRefused)
+	require.ErrorContains(t, err, "the folder is missing; the store was there before")
+	require.NoDirExists(t, path)
+	require.NoError(t, os.Mkdir(path, 0o755))
+	_, err = Attach(path, o)
+	require.ErrorContains(t, err, "the medium is not mounted or is a new one")
+	require.NoFileExists(t, filepath.Join(path, MarkerName))
+
+	known = ""
+	r, err := Attach(path, o)
+	require.NoError(t, err, "it is new")
+	require.NoError(t, r.Close())
+	unsure = os.ErrDeadlineExceeded
+	r, err = Attach(path, o)
+	require.NoError(t, err, "it has its marker")
+	require.NoError(t, r.Close())
+}
+
 func TestAttachAsksForTheClaim(t *testing.T) {
 	path := t.TempDir()
 	_, err := Attach(path, Options{Name: "om101", Claim: func(string) error { return os.ErrExist }})
