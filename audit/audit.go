@@ -29,6 +29,7 @@ const (
 	StoreDrain     Action = "store.drain"
 	StoreUndrain   Action = "store.undrain"
 	StoreForget    Action = "store.forget"
+	PeerForget     Action = "peer.forget"
 	StoreAdopt     Action = "store.adopt"
 	PeerSwitch     Action = "peer.switch" // active or writable
 	RepairNow      Action = "repair.now"  // repair does not wait

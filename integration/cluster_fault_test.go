@@ -220,6 +220,35 @@ func TestClusterMediumMoves(t *testing.T) {
 	}
 }
 
+// A node that is gone may know what nobody else does, and is asked for it until it
+// is back or forgotten.
+func TestForgetANodeThatIsGone(t *testing.T) {
+	parallel(t)
+	c := edges(t, 3, "")
+	c.start()
+	one, three := c.Nodes["edge1"], c.Nodes["edge3"]
+	r := one.Run("forget", "edge3")
+	require.NotZero(t, r.Code)
+	require.Contains(t, r.Err, "stop its node first")
+	three.Kill()
+	login := func(node string) int {
+		n := c.Nodes[node]
+		a := &API{t: t, base: n.URL(""), HTTP: n.Client()}
+		res, _ := a.Post("/user/login", map[string]string{"username": "nobody", "password": "nothing"})
+		return res.StatusCode
+	}
+	eventually(t, func() bool { return login("edge1") == http.StatusServiceUnavailable }, "it may know that user")
+	for _, name := range []string{"edge3", "edge3disk"} {
+		eventually(t, func() bool { return one.Run("forget", name).Code == 0 }, name+" is forgotten")
+	}
+	for _, node := range []string{"edge1", "edge2"} {
+		eventually(t, func() bool { return login(node) == http.StatusUnauthorized }, "nobody else may know")
+		eventually(t, func() bool { return c.Nodes[node].Run("status").Code == 0 }, "nothing is missed")
+	}
+	three.Restart()
+	c.waitPeers()
+}
+
 // A purchase's answer tells when no other node has it yet.
 func TestClusterDurability(t *testing.T) {
 	parallel(t)

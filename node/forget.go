@@ -156,32 +156,47 @@ func (n *Node) readForgotten(ctx context.Context) error {
 	return nil
 }
 
-// Forget gives a store up that never comes back: it is claimed by nobody, leaves
-// the registry, and every node drops what was recorded of it. Should its medium
-// come back after all, that is a new store. Errors: heartbeat.ErrUnknownPeer,
-// ErrStillThere, and those of records.
-func (n *Node) Forget(ctx context.Context, store string) error {
-	p, ok := n.Registry.Lookup(store)
-	if !ok || p.Kind != peer.Store {
-		return fmt.Errorf("forgetting store %s: %w", store, heartbeat.ErrUnknownPeer)
+// Forget gives a peer up that never comes back. A store is claimed by nobody then,
+// leaves the registry, and every node drops what was recorded of it; should its
+// medium come back after all, that is a new store. A prism leaves the registry, so
+// that its node is not asked for what it may have known alone; it is back as soon as
+// it registers. Errors: heartbeat.ErrUnknownPeer, ErrStillThere, and those of records.
+func (n *Node) Forget(ctx context.Context, id string) error {
+	p, ok := n.Registry.Lookup(id)
+	if !ok {
+		return fmt.Errorf("forgetting peer %s: %w", id, heartbeat.ErrUnknownPeer)
 	}
+	still := p.Kind == peer.Prism && (n.owns(p) || n.answers(p))
 	for _, s := range n.sights() {
-		if s.ID == store && s.Up {
-			return fmt.Errorf("forgetting store %s: %w", p.Name.Store, ErrStillThere)
-		}
+		still = still || s.ID == id && s.Up
 	}
+	if still {
+		return fmt.Errorf("forgetting %s: %w", p.Name, ErrStillThere)
+	}
+	if p.Kind == peer.Store {
+		return n.giveUp(ctx, p)
+	}
+	if err := n.Registry.Unregister(ctx, id); err != nil {
+		return fmt.Errorf("forgetting prism %s: %w", p.Name, err)
+	}
+	n.log.Warn("prism is forgotten", zap.Stringer("peer", p.Name), zap.String("node", p.Node))
+	return nil
+}
+
+// giveUp is Forget for a store, whether or not it is there.
+func (n *Node) giveUp(ctx context.Context, p heartbeat.Peer) error {
 	value, err := json.Marshal(forgottenValue{Forgotten: n.clock.Wall().UnixMilli()})
 	if err == nil {
-		_, err = n.engine.Update(ctx, record.Switch, forgottenKey+store, record.Condition{}, record.Change{Value: value})
+		_, err = n.engine.Update(ctx, record.Switch, forgottenKey+p.ID, record.Condition{}, record.Change{Value: value})
 	}
 	if err == nil {
-		err = n.Registry.Unregister(ctx, store)
+		err = n.Registry.Unregister(ctx, p.ID)
 	}
 	if err != nil {
 		return fmt.Errorf("forgetting store %s: %w", p.Name.Store, err)
 	}
 	n.Index.Forget()
-	n.log.Warn("store is forgotten", zap.String("store", p.Name.Store), zap.String("id", store))
+	n.log.Warn("store is forgotten", zap.String("store", p.Name.Store), zap.String("id", p.ID))
 	return nil
 }
 

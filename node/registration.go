@@ -166,7 +166,7 @@ func (n *Node) Leave() {
 }
 
 // forgetOthers takes prisms that this node no longer has out of the registry,
-// and stores whose name another medium has now. Stores that it no longer serves
+// and gives up stores whose name another medium has now. Stores that it no longer serves
 // are told to be away.
 func (n *Node) forgetOthers(ctx context.Context, a *Attachment) {
 	here := make(map[string]string) // id by full name
@@ -194,7 +194,11 @@ func (n *Node) forgetOthers(ctx context.Context, a *Attachment) {
 			}
 			continue
 		}
-		if err := n.Registry.Unregister(ctx, p.ID); err != nil && ctx.Err() == nil {
+		leave := func() error { return n.Registry.Unregister(ctx, p.ID) }
+		if p.Kind == peer.Store { // the operator has adopted another medium in its place
+			leave = func() error { return n.giveUp(ctx, p) }
+		}
+		if err := leave(); err != nil && ctx.Err() == nil {
 			n.log.Warn("taking a peer out of the registry", zap.String("peer", p.Name.String()), zap.Error(err))
 		}
 	}

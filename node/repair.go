@@ -12,8 +12,8 @@ import (
 	"github.com/ooseio/oose/peer"
 )
 
-// ErrStillThere says that a store can't be given up because it answers.
-var ErrStillThere = errors.New("the store is available: drain it instead, or take its node away first")
+// ErrStillThere says that a peer can't be given up because it answers.
+var ErrStillThere = errors.New("it is available: drain it if it is a store, or take its node away first")
 
 // Repair is what makes missing clones and has surplus ones dropped.
 func (n *Node) Repair() *repair.Agent { return n.repair }
@@ -69,8 +69,13 @@ func (n *Node) sights() []plan.Sight {
 // on: that this one alone fails to reach it is no reason to make its clones anew.
 // With nobody who probes, the connections between nodes tell.
 func (n *Node) elsewhere(p heartbeat.Peer) bool {
+	return p.Online && n.answers(p)
+}
+
+// answers is elsewhere for the node that carries a peer.
+func (n *Node) answers(p heartbeat.Peer) bool {
 	switch {
-	case !p.Online || p.Cluster == "" || n.others == nil:
+	case p.Cluster == "" || n.others == nil:
 		return false
 	case n.rules().Heartbeat.Off:
 		return n.others.swarm == nil || !n.others.away(p.NodeID)

@@ -112,6 +112,23 @@ func TestDrainAndUndrain(t *testing.T) {
 	require.ErrorIs(t, n.Drain(t.Context(), "nobody", true), heartbeat.ErrUnknownPeer)
 }
 
+// A medium that the operator adopts in another's place gives that one up.
+func TestAnAdoptedMediumReplacesTheFormerOne(t *testing.T) {
+	n, all := repairing(t)
+	v, ok := n.Volume("disk3")
+	require.True(t, ok)
+	id := v.ID()
+	require.NoError(t, os.Rename(v.Root(), filepath.Join(filepath.Dir(v.Root()), "broken")))
+	require.NoError(t, os.Mkdir(v.Root(), 0o755))
+	soon(t, func() bool { return !v.Readable() })
+	require.NoError(t, v.Adopt(t.Context()))
+	require.NotEqual(t, id, v.ID())
+	soon(t, func() bool { p, known := n.Registry.Lookup(v.ID()); return known && p.Name.Store == "disk3" })
+	soon(t, func() bool { _, known := n.Registry.Lookup(id); return !known })
+	eventuallyLong(t, "what was recorded of it is dropped", func() bool { return len(recordedOf(t, n, id)) == 0 })
+	eventuallyLong(t, "its clones are made anew", func() bool { return kept(t, n, all, 2, id) })
+}
+
 func TestLostDiskForgottenAndBack(t *testing.T) {
 	n, all := repairing(t)
 	v, ok := n.Volume("disk3")

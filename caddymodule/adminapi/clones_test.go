@@ -218,7 +218,7 @@ func TestForgetAndSwitchRoutes(t *testing.T) {
 	c.gone = node.ErrStillThere
 	w := d.ask(t, "POST", "/oose/forget", `{"store":"store1"}`)
 	require.Equal(t, 409, w.Code)
-	require.Contains(t, w.Body.String(), "drain it, or stop its node first")
+	require.Contains(t, w.Body.String(), "stop its node first")
 	c.gone, c.needed = nil, 3
 	for i := range lostListed + 1 {
 		c.alone = append(c.alone, numbered(i))
@@ -231,6 +231,9 @@ func TestForgetAndSwitchRoutes(t *testing.T) {
 	require.Len(t, answer.Lost, lostListed)
 	require.Equal(t, numbered(0).String(), answer.Lost[0])
 	require.Positive(t, answer.Short)
+	require.Contains(t, string(linesOf(t, d, "/oose/forget", `{"store":"prism1"}`)[0].Result), `"store":"prism1"`, "a prism as well")
+	require.Len(t, c.forgot, 2)
+	require.Equal(t, 404, d.ask(t, "POST", "/oose/forget", `{"store":"nobody"}`).Code)
 
 	w = d.ask(t, "POST", "/oose/switch", `{"peer":"store2","writable":false}`)
 	require.Equal(t, 200, w.Code, w.Body)
@@ -239,7 +242,7 @@ func TestForgetAndSwitchRoutes(t *testing.T) {
 	require.False(t, p.Writable)
 	d.ask(t, "POST", "/oose/switch", `{"peer":"store2","writable":false}`)
 	d.ask(t, "POST", "/oose/switch", `{"peer":"prism1","active":false}`)
-	require.Equal(t, []string{"store.forget prism1:store1", "peer.switch prism1:store2", "peer.switch prism1"}, actionsOf(t, d))
+	require.Equal(t, []string{"store.forget prism1:store1", "peer.forget prism1", "peer.switch prism1:store2", "peer.switch prism1"}, actionsOf(t, d))
 	for body, status := range map[string]int{`{"peer":"store2"}`: 400, `{"peer":"prism1","writable":true}`: 400, `{"peer":"x","active":true}`: 404} {
 		require.Equal(t, status, d.ask(t, "POST", "/oose/switch", body).Code, body)
 	}

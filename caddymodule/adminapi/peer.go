@@ -113,8 +113,15 @@ const lostListed = 1000
 // forget answers POST /oose/forget. What is given up with the store is said
 // plainly: afterwards nothing knows of it any more.
 func (c *call) forget() error {
-	return c.aboutStore(func(p heartbeat.Peer) (any, error) {
+	return c.about(c.peer, func(p heartbeat.Peer) (any, error) {
 		ctx, answer := context.WithoutCancel(c.r.Context()), ForgetAnswer{Store: p.Name.String(), ID: p.ID}
+		if p.Kind != peer.Store {
+			if err := c.keeper.Forget(ctx, p.ID); err != nil {
+				return nil, peerFault(p, err)
+			}
+			c.audited(audit.Entry{Action: audit.PeerForget, Store: p.Name.String(), StoreID: p.ID})
+			return answer, nil
+		}
 		c.repair.Look()
 		d, err := c.repair.DrainingEach(ctx, p.ID, func(h content.Hash) {
 			if len(answer.Lost) < lostListed {
@@ -135,11 +142,16 @@ func (c *call) forget() error {
 
 // aboutStore answers a request that names a store with what work returns.
 func (c *call) aboutStore(work func(heartbeat.Peer) (any, error)) error {
+	return c.about(c.store, work)
+}
+
+// about is aboutStore for what find finds.
+func (c *call) about(find func(string) (heartbeat.Peer, error), work func(heartbeat.Peer) (any, error)) error {
 	var ask StoreRequest
 	if err := handlers.ReadJSON(c.w, c.r, &ask); err != nil {
 		return err
 	}
-	p, err := c.store(ask.Store)
+	p, err := find(ask.Store)
 	if err != nil {
 		return err
 	}
@@ -150,7 +162,7 @@ func (c *call) aboutStore(work func(heartbeat.Peer) (any, error)) error {
 func peerFault(p heartbeat.Peer, err error) error {
 	switch {
 	case errors.Is(err, node.ErrStillThere):
-		return handlers.Faultf(handlers.Declared, "%s answers, and is forgotten only when it is gone: drain it, or stop its node first", p.Name)
+		return handlers.Faultf(handlers.Declared, "%s answers, and is forgotten only when it is gone: stop its node first, or drain it if it is a store", p.Name)
 	case errors.Is(err, heartbeat.ErrUnknownPeer):
 		return handlers.Faultf(handlers.RouteUnknown, "%s is not registered any more", p.Name)
 	}

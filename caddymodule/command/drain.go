@@ -105,14 +105,18 @@ func undrainCommand() caddycmd.Command {
 
 func forgetCommand() caddycmd.Command {
 	return nodeCommand(caddycmd.Command{
-		Name: "forget", Usage: "[--json] <store>",
-		Short: "Gives up a store that never comes back",
+		Name: "forget", Usage: "[--json] <store>|<prism>",
+		Short: "Gives up a store, or a prism, that never comes back",
 		Long: `Gives up a store that is gone for good: it leaves the registry, its clones count
 no more, so that they are made anew, and all nodes drop what they know of them.
 It says what had its only good clone there. A store that still answers is not
 forgotten: drain it, and stop its node or take it out of the configuration first.
 Should its disk come back after all, it is a new store: everything on it is read
-before it counts.`,
+before it counts.
+
+A prism that is gone for good leaves the registry: its node is asked no more
+whether it alone knows a purchase or a session, which would be answered 503 for
+ever. Should it come back, it registers again.`,
 	}, cobra.ExactArgs(1), func(*cobra.Command) action {
 		return func(ctx context.Context, sh *shell, args []string) error {
 			var answer adminapi.ForgetAnswer

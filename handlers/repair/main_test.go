@@ -271,6 +271,16 @@ func (w *town) placed(h content.Hash) int {
 	return len(p.Clones)
 }
 
+// placedAt is how many contents records place at a node's store.
+func (w *town) placedAt(n *townNode) (count int) {
+	w.t.Helper()
+	for _, err := range w.nodes[0].index.List(context.Background(), n.id(), content.Hash{}) {
+		require.NoError(w.t, err)
+		count++
+	}
+	return count
+}
+
 func (w *town) eventually(what string, ok func() bool) {
 	w.t.Helper()
 	require.Eventually(w.t, ok, time.Minute, 10*time.Millisecond, what)

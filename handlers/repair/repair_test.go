@@ -139,6 +139,25 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// What comes to a store that is drained, from uploads that had chosen it before,
+// leaves it as well, and not only when the next walk comes by.
+func TestDrainOfWhatComesLate(t *testing.T) {
+	w := newTown(t, 3)
+	from := w.nodes[1]
+	w.turn(w.draining, from, true)
+	w.run()
+	w.put("earlier", w.nodes[0], from)
+	w.eventually("it is empty", func() bool { return len(w.holders(w.put("earlier"), "earlier")) == 2 && w.placedAt(from) == 0 })
+	for i := range 10 {
+		w.put(fmt.Sprint("late ", i), w.nodes[2*(i%2)], from)
+	}
+	w.eventually("it is empty again", func() bool { return w.placedAt(from) == 0 })
+	for i := range 10 {
+		data := fmt.Sprint("late ", i)
+		require.Len(t, w.holders(w.put(data), data), 2)
+	}
+}
+
 func TestDrainWithNowhereToGo(t *testing.T) {
 	w := newTown(t, 2)
 	h := w.put("nowhere", w.nodes[0], w.nodes[1])

@@ -161,26 +161,34 @@ func (a *Agent) walkOften(ctx context.Context) error {
 	return nil
 }
 
-// attend looks at single contents.
+// attend looks at single contents, and again at those that still need something
+// then: what one step makes, or another node, calls for the next one.
 func (a *Agent) attend(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
+	follow := newBacklog() // walks don't wait for what is in it
 	for {
 		due, next, all := a.soon.due(time.Now())
-		if all {
+		again, later, more := follow.due(time.Now())
+		if all || more {
 			a.Walk()
 		}
-		for _, h := range due {
+		for _, h := range append(due, again...) {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if err := a.consider(ctx, &tasks, h); err != nil && ctx.Err() == nil {
-				a.note("looking at a content; the next walk tries again", err, zap.Stringer("hash", h))
+			needs, err := a.consider(ctx, &tasks, h)
+			if err != nil && ctx.Err() == nil {
+				a.note("looking at a content; it is tried again", err, zap.Stringer("hash", h))
+			}
+			if needs || err != nil {
+				follow.add(h, a.retry())
+				later = min(later, a.retry())
 			}
 		}
-		timer.Reset(next)
+		timer.Reset(min(next, later))
 		select {
 		case <-ctx.Done():
 			return nil

@@ -319,22 +319,24 @@ func (a *Agent) start(ctx context.Context, tasks *sync.WaitGroup, store string, 
 }
 
 // consider does, by goroutines of tasks, what there is to be done about one
-// content by this process' stores.
-func (a *Agent) consider(ctx context.Context, tasks *sync.WaitGroup, h content.Hash) error {
+// content by this process' stores, and tells whether they hold it and it needs
+// something, also of others.
+func (a *Agent) consider(ctx context.Context, tasks *sync.WaitGroup, h content.Hash) (needs bool, err error) {
 	f, err := a.examine(ctx, h)
 	if err != nil || f.work() == 0 {
-		return err
+		return false, err
 	}
 	var left atomic.Bool
 	for _, c := range f.clones {
 		if _, here := a.Volumes.Volume(c.Store); !here {
 			continue
 		}
+		needs = true
 		if err := a.start(ctx, tasks, c.Store, h, &f, f.work(), &left); err != nil {
-			return err
+			return needs, err
 		}
 	}
-	return nil
+	return needs, nil
 }
 
 // claim says that this node works on a content now; it reports false where it
