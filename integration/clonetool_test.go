@@ -131,11 +131,14 @@ func TestCloneTool(t *testing.T) {
 		}
 
 		// What is protected stays.
-		for _, protection := range [][]string{{"--protect-hash", one}, {"--protect", list}, {"--protect-store", everything[one][0]}} {
+		for _, protection := range [][]string{{"--protect-hash", one}, {"--protect", list}} {
 			_, sum = clonesRun(t, c.Prism1, append(protection, "--drop-from", everything[one][0], "--force", one)...)
 			require.EqualValues(t, 1, sum["kept"], protection)
 			require.Equal(t, 3, total(one))
 		}
+		refused := c.Prism1.Run("clones", "--drop-from", everything[one][0], "--force", "--protect-store", everything[one][0], one)
+		require.NotZero(t, refused.Code)
+		require.Contains(t, refused.Err, "the store is protected")
 
 		var free, from string
 		listed, _ = clonesRun(t, c.Prism1, "--detail", one)
@@ -151,7 +154,7 @@ func TestCloneTool(t *testing.T) {
 		require.Contains(t, listed[one], free)
 		require.NotContains(t, listed[one], from, "it has moved")
 		require.Equal(t, 3, total(one))
-		refused := c.Prism1.Run("clones", "--all", "--desired", "1")
+		refused = c.Prism1.Run("clones", "--all", "--desired", "1")
 		require.NotZero(t, refused.Code)
 		require.Contains(t, refused.Err, "force it")
 

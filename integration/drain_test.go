@@ -163,7 +163,8 @@ func TestDrainAndForget(t *testing.T) {
 
 		// What only one store has is told when that is forgotten, and is back with it.
 		only := l.hashes[0]
-		clonesRun(t, c.Prism1, "--desired", "1", "--force", only)
+		_, sum := clonesRun(t, c.Prism1, "--desired", "1", "--force", only)
+		require.Zero(t, sum["kept"], "it goes at once, by this or by repair: %v", sum)
 		var at string
 		eventually(t, func() bool {
 			on := detail(a, only).Map

@@ -40,7 +40,7 @@ type Index interface {
 type Agent interface {
 	Content(ctx context.Context, h content.Hash) (repair.Content, error)
 	Copy(ctx context.Context, h content.Hash, to string, progress func(done int64)) (inventory.Clone, error)
-	Drop(ctx context.Context, h content.Hash, store string) error
+	Drop(ctx context.Context, h content.Hash, store string, wanted int) error
 	Verify(ctx context.Context, h content.Hash, store string, force bool) (inventory.Verification, error)
 	Standing(store string) (plan.Store, bool)
 }

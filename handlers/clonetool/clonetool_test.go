@@ -149,7 +149,7 @@ func (y *yard) Copy(_ context.Context, h content.Hash, to string, progress func(
 	return inventory.Clone{Hash: h, Store: to}, nil
 }
 
-func (y *yard) Drop(_ context.Context, h content.Hash, store string) error {
+func (y *yard) Drop(_ context.Context, h content.Hash, store string, _ int) error {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	others := 0

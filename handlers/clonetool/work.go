@@ -264,7 +264,7 @@ func (w *worker) drop(ctx context.Context, store string) {
 		w.step(Step{Did: Dropped, Store: store})
 		return
 	}
-	err := w.Agent.Drop(ctx, w.h, store)
+	err := w.Agent.Drop(ctx, w.h, store, w.o.Want)
 	switch {
 	case err == nil:
 		w.step(Step{Did: Dropped, Store: store})

@@ -107,17 +107,19 @@ func (a *Agent) askCopy(ctx context.Context, store string, h content.Hash, to st
 }
 
 // Drop has a store drop its clone of a content, by its own rule: only if as many
-// others as are wanted have promised to keep theirs. Errors: ErrNeeded,
+// others as are wanted have promised to keep theirs. So many are wanted as that
+// store's node knows, or as wanted says where that is less: its node may not have
+// heard of a wish that was written a moment ago; 0 says nothing. Errors: ErrNeeded,
 // ErrUnknownStore, inventory.ErrPromised, inventory.ErrNotExist, and others.
-func (a *Agent) Drop(ctx context.Context, h content.Hash, store string) error {
+func (a *Agent) Drop(ctx context.Context, h content.Hash, store string, wanted int) error {
 	if _, here := a.Volumes.Volume(store); here {
-		return a.dropHere(ctx, store, h)
+		return a.dropHere(ctx, store, h, wanted)
 	}
 	address := a.Address(store)
 	if address == "" {
 		return fmt.Errorf("dropping %s: store %s: %w", h, store, ErrUnknownStore)
 	}
-	if _, err := a.askCarrier(ctx, store, address, "drop", question{Hash: h.String(), Store: store}, nil); err != nil {
+	if _, err := a.askCarrier(ctx, store, address, "drop", question{Hash: h.String(), Store: store, Wanted: wanted}, nil); err != nil {
 		return fmt.Errorf("dropping %s from store %s: %w", h, store, err)
 	}
 	return nil

@@ -25,12 +25,17 @@ const (
 
 // dropHere drops the clone of a store in this process on the operator's word, if
 // as many others as are wanted promise to keep theirs. What the store has promised
-// itself they promise in its place.
-func (a *Agent) dropHere(ctx context.Context, store string, h content.Hash) error {
+// itself they promise in its place. wanted is as for Drop.
+func (a *Agent) dropHere(ctx context.Context, store string, h content.Hash, wanted int) error {
 	if v, ok := a.Volumes.Volume(store); ok {
 		defer v.HandOn(h)()
 	}
-	return a.drop(ctx, store, h, true, func(f *finding) []string { return a.others(f, store) })
+	return a.drop(ctx, store, h, true, func(f *finding) []string {
+		if wanted > 0 {
+			f.wanted = min(f.wanted, wanted)
+		}
+		return a.others(f, store)
+	})
 }
 
 // dropSurplus is dropHere for a clone that the plan takes for one too many. Only

@@ -287,7 +287,7 @@ func TestNoPromiseNoDrop(t *testing.T) {
 			break
 		}
 	}
-	require.ErrorIs(t, dropping.agent.Drop(t.Context(), h, dropping.id()), ErrNeeded)
+	require.ErrorIs(t, dropping.agent.Drop(t.Context(), h, dropping.id(), 0), ErrNeeded)
 	require.Len(t, w.holders(h, "kept"), 3)
 	for _, n := range w.nodes {
 		n.intercept(nil)
@@ -298,12 +298,19 @@ func TestNoPromiseNoDrop(t *testing.T) {
 	if asking == dropping {
 		asking = w.nodes[1]
 	}
-	require.NoError(t, asking.agent.Drop(t.Context(), h, dropping.id()))
+	require.NoError(t, asking.agent.Drop(t.Context(), h, dropping.id(), 0))
 	require.Len(t, w.holders(h, "kept"), 2)
 	for _, n := range w.holders(h, "kept") {
-		require.Error(t, asking.agent.Drop(t.Context(), h, n.id()))
+		require.Error(t, asking.agent.Drop(t.Context(), h, n.id(), 0))
 	}
 	require.Len(t, w.holders(h, "kept"), 2)
+
+	// Who asks may know of a smaller number before the store's node does. The last
+	// one stays all the same.
+	left := w.holders(h, "kept")
+	require.NoError(t, asking.agent.Drop(t.Context(), h, left[0].id(), 1))
+	require.Equal(t, left[1:], w.holders(h, "kept"))
+	require.ErrorIs(t, asking.agent.Drop(t.Context(), h, left[1].id(), 1), ErrNeeded)
 }
 
 // A clone is moved also where its store has promised to keep it: those that stay
@@ -315,7 +322,7 @@ func TestMoveOfWhatIsPromised(t *testing.T) {
 	for _, n := range w.nodes {
 		n.agent.look()
 	}
-	require.NoError(t, w.nodes[0].agent.Drop(t.Context(), h, w.nodes[2].id()))
+	require.NoError(t, w.nodes[0].agent.Drop(t.Context(), h, w.nodes[2].id(), 0))
 	from, to := w.nodes[1], w.nodes[3]
 	c, ok, err := from.volume.Has(t.Context(), h)
 	require.NoError(t, err)
@@ -324,7 +331,7 @@ func TestMoveOfWhatIsPromised(t *testing.T) {
 	_, err = w.nodes[0].agent.Copy(t.Context(), h, to.id(), nil)
 	require.NoError(t, err)
 	require.ErrorIs(t, from.agent.dropSurplus(t.Context(), from.id(), h), inventory.ErrPromised, "repair waits")
-	require.NoError(t, w.nodes[0].agent.Drop(t.Context(), h, from.id()))
+	require.NoError(t, w.nodes[0].agent.Drop(t.Context(), h, from.id(), 0))
 	require.ElementsMatch(t, []*townNode{w.nodes[0], to}, w.holders(h, data))
 	for _, n := range w.holders(h, data) {
 		c, _, err := n.volume.Has(t.Context(), h)

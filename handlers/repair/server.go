@@ -97,7 +97,7 @@ func (a *Agent) serveCopy(ctx context.Context, h content.Hash, q question, done 
 // serveDrop has a store here drop its clone.
 func (a *Agent) serveDrop(ctx context.Context, h content.Hash, q question, _ *atomic.Int64) (result, error) {
 	a.Look()
-	return result{}, a.dropHere(ctx, q.Store, h)
+	return result{}, a.dropHere(ctx, q.Store, h, q.Wanted)
 }
 
 func (a *Agent) serveDoing(_ context.Context, h content.Hash, _ question, _ *atomic.Int64) (result, error) {

@@ -39,6 +39,7 @@ type (
 		Fresh  int64       `json:"fresh,omitempty"` // milliseconds
 		Stores []string    `json:"stores,omitempty"`
 		Force  bool        `json:"force,omitempty"`
+		Wanted int         `json:"wanted,omitempty"`
 	}
 	// line is a sign of life, or the last word: a result, or why there is none.
 	line struct {
@@ -236,7 +237,7 @@ func read(w http.ResponseWriter, r *http.Request) (q question, err error) {
 	if err == nil {
 		err = json.Unmarshal(raw, &q)
 	}
-	if err != nil || len(q.Stores) > maxStores || q.Fresh < 0 {
+	if err != nil || len(q.Stores) > maxStores || q.Fresh < 0 || q.Wanted < 0 {
 		return question{}, errors.Join(errMalformed, err)
 	}
 	return q, nil

@@ -60,7 +60,7 @@ func TestStrangeAnswers(t *testing.T) {
 				return true
 			})
 			w.nodes[0].agent.look()
-			require.ErrorIs(t, w.nodes[0].agent.Drop(t.Context(), h, w.nodes[0].id()), ErrNeeded)
+			require.ErrorIs(t, w.nodes[0].agent.Drop(t.Context(), h, w.nodes[0].id(), 0), ErrNeeded)
 			require.Len(t, w.holders(h, "kept"), 3)
 		})
 	}
@@ -77,7 +77,7 @@ func TestSilentNodeIsLeft(t *testing.T) {
 	a := w.nodes[0].agent
 	a.look()
 	a.tune.Silent = 50 * time.Millisecond
-	err := a.Drop(t.Context(), h, w.nodes[0].id())
+	err := a.Drop(t.Context(), h, w.nodes[0].id(), 0)
 	require.ErrorIs(t, err, ErrNeeded)
 	require.ErrorIs(t, err, errSilent)
 }
