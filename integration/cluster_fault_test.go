@@ -215,7 +215,11 @@ func TestClusterMediumMoves(t *testing.T) {
 	c.waitPeers()
 	for _, token := range tokens {
 		for name := range c.Nodes {
-			require.Equal(t, http.StatusOK, c.get(name, token), "%s serves it from where its medium is now", name)
+			eventually(t, func() bool {
+				status := c.get(name, token)
+				require.NotEqual(t, http.StatusNotFound, status)
+				return status == http.StatusOK
+			}, name+" serves it from where its medium is now")
 		}
 	}
 }

@@ -23,6 +23,7 @@ type entry struct {
 	body   []byte
 	state  holding
 	edits  int // of state and purchases: who asked meanwhile may have got either
+	again  int // uploads of it that are under way: it does not change
 	tokens []string
 	ended  []ended
 }
@@ -103,7 +104,7 @@ func (l *ledger) change(n uint64, suits func(*entry) bool) (*entry, bool) {
 	defer l.mu.Unlock()
 	for i := range l.all {
 		e := l.all[(n+uint64(i))%uint64(len(l.all))]
-		if e.state != changing && suits(e) {
+		if e.state != changing && e.again == 0 && suits(e) {
 			e.state = changing
 			e.edits++
 			return e, true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"sync"
 	"time"
 )
@@ -101,7 +102,7 @@ func (c *clients) insist(first *Node, try func(n *Node) error) error {
 		if err == nil {
 			return nil
 		}
-		c.note("not acknowledged")
+		c.note("not acknowledged: " + cause(err))
 		if time.Since(began) > 3*patience {
 			return fmt.Errorf("not within %s: %w", 3*patience, err)
 		}
@@ -111,6 +112,15 @@ func (c *clients) insist(first *Node, try func(n *Node) error) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// cause is a failure in a word or two: the status and the path, where there was an
+// answer.
+func cause(err error) string {
+	if answer := regexp.MustCompile(`(/[a-z/]+): (\d{3}) `).FindStringSubmatch(err.Error()); answer != nil {
+		return answer[2] + " for " + answer[1]
+	}
+	return "no answer"
 }
 
 // do does a deed; false: there was nothing to do it with.
@@ -156,17 +166,20 @@ func (c *clients) revoke(n *Node, pick uint64) (bool, error) {
 
 // uploadAgain uploads what is there: nothing changes.
 func (c *clients) uploadAgain(n *Node, pick uint64) (bool, error) {
-	s, ok := c.ledger.pick(pick)
+	s, ok := c.ledger.uploading(pick)
 	if !ok {
 		return false, nil
 	}
-	return true, c.insist(n, func(n *Node) error {
-		if !c.ledger.holds(s) {
-			return nil // it is about to be removed, or blocked
-		}
+	attempts := 0
+	err := c.insist(n, func(n *Node) error {
+		attempts++
 		_, err := upload(c.api[n], s.entry.body)
 		return err
 	})
+	if attempts == 1 { // nobody knows when one ends that was not acknowledged
+		c.ledger.uploadedAgain(s)
+	}
+	return true, err
 }
 
 func isPresent(e *entry) bool { return e.state == present }
@@ -176,7 +189,16 @@ func (c *clients) remove(n *Node, pick uint64) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	if err := c.insist(n, func(n *Node) error { return c.removeAt(n, e) }); err != nil {
+	first := true
+	err := c.insist(n, func(n *Node) error {
+		status, err := c.removeAt(n, e)
+		if status == http.StatusNotFound && !first {
+			return nil // an attempt before has come through
+		}
+		first = first && status == http.StatusNotFound
+		return err
+	})
+	if err != nil {
 		return false, err
 	}
 	if err := c.everywhere(e.hash+" is removed", func(n *Node) error { return c.isThere(n, e, false) }); err != nil {
@@ -186,12 +208,8 @@ func (c *clients) remove(n *Node, pick uint64) (bool, error) {
 	return true, nil
 }
 
-func (c *clients) removeAt(n *Node, e *entry) error {
-	status, err := c.api[n].post("/content/remove", map[string]string{"hash": e.hash}, nil)
-	if status == http.StatusNotFound {
-		return nil // an attempt before has come through
-	}
-	return err
+func (c *clients) removeAt(n *Node, e *entry) (status int, err error) {
+	return c.api[n].post("/content/remove", map[string]string{"hash": e.hash}, nil)
 }
 
 // isThere asks whether a prism has a content.

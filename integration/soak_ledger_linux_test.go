@@ -25,6 +25,26 @@ func (l *ledger) revoking(n uint64) (sight, bool) {
 	return sight{}, false
 }
 
+// uploading picks a content that is there, and that nobody changes until it was
+// uploaded again.
+func (l *ledger) uploading(n uint64) (sight, bool) {
+	s, ok := l.pick(n)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !ok || s.edits != s.entry.edits {
+		return sight{}, false
+	}
+	s.entry.again++
+	return s, true
+}
+
+// uploadedAgain ends that.
+func (l *ledger) uploadedAgain(s sight) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.entry.again--
+}
+
 // revoked writes down that a revocation was acknowledged.
 func (l *ledger) revoked(s sight) {
 	l.mu.Lock()

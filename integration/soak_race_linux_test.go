@@ -20,7 +20,15 @@ func (c *clients) removeBesideUpload(n *Node, pick uint64) (bool, error) {
 	other := c.prisms[(slices.Index(c.prisms, n)+1)%len(c.prisms)]
 	var both sync.WaitGroup
 	var removing, uploading error
-	both.Go(func() { removing = c.insist(n, func(n *Node) error { return c.removeAt(n, e) }) })
+	both.Go(func() {
+		removing = c.insist(n, func(n *Node) error {
+			status, err := c.removeAt(n, e)
+			if status == http.StatusNotFound {
+				return nil // it was not there, or an attempt before has come through
+			}
+			return err
+		})
+	})
 	both.Go(func() {
 		uploading = c.insist(other, func(n *Node) error {
 			_, err := upload(c.api[n], e.body)

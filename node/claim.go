@@ -210,6 +210,7 @@ func (n *Node) followOwners() {
 		}
 		if changed {
 			n.Index.Forget()
+			n.register() // a store of this process may be another node's now
 		}
 	})
 }

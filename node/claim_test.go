@@ -92,6 +92,21 @@ func TestAStoreThatComesBackIsWrittenAnew(t *testing.T) {
 	require.Greater(t, version(n.engine.Source()).Time, theirs.Time)
 }
 
+// A name that two nodes have given to a store means each one's own to itself.
+func TestKnownStoreIsOnesOwn(t *testing.T) {
+	c := testConfig(t.TempDir(), "disk1")
+	n := openNode(t, c)
+	attach(t, n, Spec{Config: c})
+	own := n.Volumes()[0].ID()
+	soon(t, func() bool { return n.knownStore("disk1") == own })
+	for i, id := range []string{"00", "ff"} {
+		elsewhere(t, n, heartbeat.Peer{ID: id, Name: peer.Name{Prism: "a" + id, Store: "disk1"}, Kind: peer.Store}, uint64(i+1))
+		soon(t, func() bool { _, ok := n.Registry.Lookup(id); return ok })
+		require.Equal(t, own, n.knownStore("disk1"))
+	}
+	require.Empty(t, n.knownStore("disk2"))
+}
+
 // A node that does not tell whether it has a store keeps it for as long as it is
 // reached: it may just be slow.
 func TestAStoreIsNotTakenFromWhoIsSlow(t *testing.T) {

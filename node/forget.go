@@ -164,7 +164,7 @@ func (n *Node) readForgotten(ctx context.Context) error {
 func (n *Node) Forget(ctx context.Context, id string) error {
 	p, ok := n.Registry.Lookup(id)
 	if !ok {
-		return fmt.Errorf("forgetting peer %s: %w", id, heartbeat.ErrUnknownPeer)
+		return n.forgetFormer(ctx, id)
 	}
 	still := p.Kind == peer.Prism && (n.owns(p) || n.answers(p))
 	for _, s := range n.sights() {
@@ -181,6 +181,19 @@ func (n *Node) Forget(ctx context.Context, id string) error {
 	}
 	n.log.Warn("prism is forgotten", zap.Stringer("peer", p.Name), zap.String("node", p.Node))
 	return nil
+}
+
+// forgetFormer gives up a store that is not registered any more, since another
+// medium has its name, and of which there are records.
+func (n *Node) forgetFormer(ctx context.Context, id string) error {
+	recorded, err := n.anyBefore(ctx, id, n.clock.Next())
+	if err == nil && !recorded {
+		err = heartbeat.ErrUnknownPeer
+	}
+	if err != nil {
+		return fmt.Errorf("forgetting %s: %w", id, err)
+	}
+	return n.giveUp(ctx, heartbeat.Peer{ID: id, Name: peer.Name{Store: id}, Kind: peer.Store})
 }
 
 // giveUp is Forget for a store, whether or not it is there.

@@ -166,7 +166,7 @@ func (n *Node) Leave() {
 }
 
 // forgetOthers takes prisms that this node no longer has out of the registry,
-// and gives up stores whose name another medium has now. Stores that it no longer serves
+// and stores whose name another medium has now. Stores that it no longer serves
 // are told to be away.
 func (n *Node) forgetOthers(ctx context.Context, a *Attachment) {
 	here := make(map[string]string) // id by full name
@@ -194,12 +194,11 @@ func (n *Node) forgetOthers(ctx context.Context, a *Attachment) {
 			}
 			continue
 		}
-		leave := func() error { return n.Registry.Unregister(ctx, p.ID) }
-		if p.Kind == peer.Store { // the operator has adopted another medium in its place
-			leave = func() error { return n.giveUp(ctx, p) }
-		}
-		if err := leave(); err != nil && ctx.Err() == nil {
+		if err := n.Registry.Unregister(ctx, p.ID); err != nil && ctx.Err() == nil {
 			n.log.Warn("taking a peer out of the registry", zap.String("peer", p.Name.String()), zap.Error(err))
+		} else if p.Kind == peer.Store {
+			n.log.Warn("another medium has this store's name now; what is recorded of the former one stays until it is back, or given up with `oose forget ID`",
+				zap.String("store", p.Name.Store), zap.String("former", p.ID), zap.String("id", id))
 		}
 	}
 }
@@ -215,14 +214,20 @@ func (n *Node) keepAsIs(ctx context.Context, p heartbeat.Peer) {
 func (n *Node) prismID(name string) string { return "prism-" + n.id.ID + "-" + name }
 
 // knownStore is the id that the registry has for a store's name, "" where it
-// has none.
+// has none: that of this node's own store rather than another's, and what was
+// taken last of several.
 func (n *Node) knownStore(name string) string {
+	var known heartbeat.Peer
 	for _, p := range n.Registry.Peers() {
-		if p.Kind == peer.Store && p.Name.Store == name {
-			return p.ID
+		if p.Kind != peer.Store || p.Name.Store != name {
+			continue
+		}
+		own, before := n.owns(p), known.ID != "" && n.owns(known)
+		if known.ID == "" || own && !before || own == before && p.Claimed > known.Claimed {
+			known = p
 		}
 	}
-	return ""
+	return known.ID
 }
 
 // bringIn has the registry take a store for one of this process, whose health

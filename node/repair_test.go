@@ -112,8 +112,9 @@ func TestDrainAndUndrain(t *testing.T) {
 	require.ErrorIs(t, n.Drain(t.Context(), "nobody", true), heartbeat.ErrUnknownPeer)
 }
 
-// A medium that the operator adopts in another's place gives that one up.
-func TestAnAdoptedMediumReplacesTheFormerOne(t *testing.T) {
+// A medium that the operator adopts takes another's place; what is recorded of that
+// one stays, for it may come back elsewhere, until it is forgotten.
+func TestAnAdoptedMediumAndTheFormerOne(t *testing.T) {
 	n, all := repairing(t)
 	v, ok := n.Volume("disk3")
 	require.True(t, ok)
@@ -125,8 +126,11 @@ func TestAnAdoptedMediumReplacesTheFormerOne(t *testing.T) {
 	require.NotEqual(t, id, v.ID())
 	soon(t, func() bool { p, known := n.Registry.Lookup(v.ID()); return known && p.Name.Store == "disk3" })
 	soon(t, func() bool { _, known := n.Registry.Lookup(id); return !known })
+	require.NotEmpty(t, recordedOf(t, n, id))
+	require.NoError(t, n.Forget(t.Context(), id))
 	eventuallyLong(t, "what was recorded of it is dropped", func() bool { return len(recordedOf(t, n, id)) == 0 })
 	eventuallyLong(t, "its clones are made anew", func() bool { return kept(t, n, all, 2, id) })
+	require.ErrorIs(t, n.Forget(t.Context(), "00112233445566778899aabbccddeeff"), heartbeat.ErrUnknownPeer)
 }
 
 func TestLostDiskForgottenAndBack(t *testing.T) {

@@ -103,7 +103,7 @@ func (c *crew) Copy(_ context.Context, h content.Hash, to string, _ func(int64))
 	return inventory.Clone{}, nil
 }
 
-func (c *crew) Drop(context.Context, content.Hash, string) error { return repair.ErrNeeded }
+func (c *crew) Drop(context.Context, content.Hash, string, int) error { return repair.ErrNeeded }
 
 func (c *crew) Verify(context.Context, content.Hash, string, bool) (inventory.Verification, error) {
 	return inventory.Verification{OK: true}, nil
@@ -233,6 +233,8 @@ func TestForgetAndSwitchRoutes(t *testing.T) {
 	require.Positive(t, answer.Short)
 	require.Contains(t, string(linesOf(t, d, "/oose/forget", `{"store":"prism1"}`)[0].Result), `"store":"prism1"`, "a prism as well")
 	require.Len(t, c.forgot, 2)
+	linesOf(t, d, "/oose/forget", `{"store":"00112233445566778899aabbccddeeff"}`)
+	require.Equal(t, "00112233445566778899aabbccddeeff", c.forgot[2], "a store that has left the registry, by its id")
 	require.Equal(t, 404, d.ask(t, "POST", "/oose/forget", `{"store":"nobody"}`).Code)
 
 	w = d.ask(t, "POST", "/oose/switch", `{"peer":"store2","writable":false}`)
@@ -242,7 +244,7 @@ func TestForgetAndSwitchRoutes(t *testing.T) {
 	require.False(t, p.Writable)
 	d.ask(t, "POST", "/oose/switch", `{"peer":"store2","writable":false}`)
 	d.ask(t, "POST", "/oose/switch", `{"peer":"prism1","active":false}`)
-	require.Equal(t, []string{"store.forget prism1:store1", "peer.forget prism1", "peer.switch prism1:store2", "peer.switch prism1"}, actionsOf(t, d))
+	require.Equal(t, []string{"store.forget prism1:store1", "peer.forget prism1", "store.forget former:00112233", "peer.switch prism1:store2", "peer.switch prism1"}, actionsOf(t, d))
 	for body, status := range map[string]int{`{"peer":"store2"}`: 400, `{"peer":"prism1","writable":true}`: 400, `{"peer":"x","active":true}`: 404} {
 		require.Equal(t, status, d.ask(t, "POST", "/oose/switch", body).Code, body)
 	}

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -113,13 +114,17 @@ const lostListed = 1000
 // forget answers POST /oose/forget. What is given up with the store is said
 // plainly: afterwards nothing knows of it any more.
 func (c *call) forget() error {
-	return c.about(c.peer, func(p heartbeat.Peer) (any, error) {
+	return c.about(c.peerOrFormer, func(p heartbeat.Peer) (any, error) {
 		ctx, answer := context.WithoutCancel(c.r.Context()), ForgetAnswer{Store: p.Name.String(), ID: p.ID}
-		if p.Kind != peer.Store {
+		if _, registered := c.registry.Lookup(p.ID); p.Kind != peer.Store || !registered {
 			if err := c.keeper.Forget(ctx, p.ID); err != nil {
 				return nil, peerFault(p, err)
 			}
-			c.audited(audit.Entry{Action: audit.PeerForget, Store: p.Name.String(), StoreID: p.ID})
+			action := audit.PeerForget
+			if p.Kind == peer.Store {
+				action = audit.StoreForget
+			}
+			c.audited(audit.Entry{Action: action, Store: p.Name.String(), StoreID: p.ID})
 			return answer, nil
 		}
 		c.repair.Look()
@@ -138,6 +143,15 @@ func (c *call) forget() error {
 		c.audited(audit.Entry{Action: audit.StoreForget, Store: p.Name.String(), StoreID: p.ID, Count: d.Alone})
 		return answer, nil
 	})
+}
+
+// peerOrFormer is peer, or a store by its id that has left the registry.
+func (c *call) peerOrFormer(name string) (heartbeat.Peer, error) {
+	p, err := c.peer(name)
+	if id, wrong := hex.DecodeString(name); err != nil && wrong == nil && len(id) == 16 {
+		return heartbeat.Peer{ID: strings.ToLower(name), Name: peer.Name{Prism: "former", Store: name[:8]}, Kind: peer.Store}, nil
+	}
+	return p, err
 }
 
 // aboutStore answers a request that names a store with what work returns.

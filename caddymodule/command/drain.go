@@ -105,7 +105,7 @@ func undrainCommand() caddycmd.Command {
 
 func forgetCommand() caddycmd.Command {
 	return nodeCommand(caddycmd.Command{
-		Name: "forget", Usage: "[--json] <store>|<prism>",
+		Name: "forget", Usage: "[--json] <store>|<prism>|<id>",
 		Short: "Gives up a store, or a prism, that never comes back",
 		Long: `Gives up a store that is gone for good: it leaves the registry, its clones count
 no more, so that they are made anew, and all nodes drop what they know of them.
@@ -113,6 +113,9 @@ It says what had its only good clone there. A store that still answers is not
 forgotten: drain it, and stop its node or take it out of the configuration first.
 Should its disk come back after all, it is a new store: everything on it is read
 before it counts.
+
+A store whose name another medium has since 'oose adopt' goes by its id, which
+the log has told.
 
 A prism that is gone for good leaves the registry: its node is asked no more
 whether it alone knows a purchase or a session, which would be answered 503 for

@@ -161,34 +161,53 @@ func (a *Agent) walkOften(ctx context.Context) error {
 	return nil
 }
 
+// followed is how many contents are looked at again between two looks at those
+// that were asked for.
+const followed = 16
+
 // attend looks at single contents, and again at those that still need something
-// then: what one step makes, or another node, calls for the next one.
+// of this node then: what one step makes, or another node, calls for the next one.
 func (a *Agent) attend(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	follow := newBacklog() // walks don't wait for what is in it
+	var again []content.Hash
+	var walked time.Time
 	for {
 		due, next, all := a.soon.due(time.Now())
-		again, later, more := follow.due(time.Now())
-		if all || more {
+		if len(again) == 0 {
+			var later time.Duration
+			var full bool
+			if again, later, full = follow.due(time.Now()); full && time.Since(walked) > a.retry() {
+				all, walked = true, time.Now()
+			}
+			next = min(next, later)
+		}
+		if all {
 			a.Walk()
 		}
-		for _, h := range append(due, again...) {
+		n := min(len(again), followed)
+		due, again = append(due, again[:n]...), again[n:]
+		for _, h := range due {
 			if ctx.Err() != nil {
 				return nil
 			}
 			needs, err := a.consider(ctx, &tasks, h)
 			if err != nil && ctx.Err() == nil {
-				a.note("looking at a content; it is tried again", err, zap.Stringer("hash", h))
+				a.fault("looking at a content", err)
+				a.Log.Debug("looking at a content; it is tried again", zap.Stringer("hash", h), zap.Error(err))
 			}
 			if needs || err != nil {
 				follow.add(h, a.retry())
-				later = min(later, a.retry())
+				next = min(next, a.retry())
 			}
 		}
-		timer.Reset(min(next, later))
+		if len(again) > 0 {
+			next = 0
+		}
+		timer.Reset(next)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -3,6 +3,7 @@ package repair
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -319,8 +320,8 @@ func (a *Agent) start(ctx context.Context, tasks *sync.WaitGroup, store string, 
 }
 
 // consider does, by goroutines of tasks, what there is to be done about one
-// content by this process' stores, and tells whether they hold it and it needs
-// something, also of others.
+// content by this process' stores, and tells whether one of them has something to
+// do, now or when others have not done it.
 func (a *Agent) consider(ctx context.Context, tasks *sync.WaitGroup, h content.Hash) (needs bool, err error) {
 	f, err := a.examine(ctx, h)
 	if err != nil || f.work() == 0 {
@@ -331,7 +332,8 @@ func (a *Agent) consider(ctx context.Context, tasks *sync.WaitGroup, h content.H
 		if _, here := a.Volumes.Volume(c.Store); !here {
 			continue
 		}
-		needs = true
+		_, turn := a.worker(&f)
+		needs = needs || f.Missing > 0 && turn >= 0 && len(f.Targets) > 0 || slices.Contains(f.Drops, c.Store)
 		if err := a.start(ctx, tasks, c.Store, h, &f, f.work(), &left); err != nil {
 			return needs, err
 		}

@@ -15,8 +15,9 @@ type Options struct {
 	KnownID string // the only id that is taken, "": any, and a root without one gets a new one
 	Mount   bool   // the root must be a mount point
 	Adopt   bool   // the operator's word: take what is there, whatever KnownID says
-	// Known is asked before a root without a marker gets one: for the id that is
-	// known by now, "" where there is none. Its error refuses. nil: KnownID says it.
+	// Known is asked before a root gets a marker: for the id that is known by now, ""
+	// where there is none. Its error refuses, also what is to be adopted. nil: KnownID
+	// says it.
 	Known func() (id string, err error)
 	Claim func(id string) error
 	Hook  Hook
@@ -46,7 +47,7 @@ func attach(path string, o Options) (*Root, error) {
 		return nil, err
 	}
 	write, err := decide(s, o)
-	if err == nil && write && !o.Adopt && o.Known != nil {
+	if err == nil && write && o.Known != nil {
 		if o.KnownID, err = o.Known(); err != nil {
 			return nil, refused("%v", err)
 		}
