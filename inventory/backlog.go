@@ -25,6 +25,12 @@ func newBacklog() *backlog {
 }
 
 func (b *backlog) add(h content.Hash) {
+	b.wait(h)
+	sign(b.wake)
+}
+
+// wait is add without a sign.
+func (b *backlog) wait(h content.Hash) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.waiting) >= maxBacklog {
@@ -32,15 +38,19 @@ func (b *backlog) add(h content.Hash) {
 	} else {
 		b.waiting[h] = struct{}{}
 	}
-	sign(b.wake)
 }
 
 // all has everything looked at.
 func (b *backlog) all() {
+	b.waitAll()
+	sign(b.wake)
+}
+
+// waitAll is all without a sign.
+func (b *backlog) waitAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.overflow = true
-	sign(b.wake)
 }
 
 // addRecords adds the keys of records; it is a watcher.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -108,35 +109,57 @@ func (v *Volume) unlink(ctx context.Context, lock *hashLock, root *disk.Root, re
 	return v.judge(err)
 }
 
-// obeyRemovals drops what new removals concern, until ctx ends.
+// obeyRemovals drops what new removals concern, until ctx ends. What can't be
+// dropped, as on a disk that is read-only for a moment, is tried again: nobody
+// looks for it before the next scan.
 func (v *Volume) obeyRemovals(ctx context.Context) error {
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-v.removals.wake:
+		case <-again.C:
 		}
-		waiting, all := v.removals.take()
-		if v.disk.Load() != nil {
-			v.dropAll(ctx, waiting, all)
+		if v.disk.Load() == nil {
+			v.removals.take() // the scan that follows when it is back obeys them all
+			continue
+		}
+		if err := v.condition.refusal(); errors.Is(err, ErrReadOnly) || v.dropAll(ctx) != nil {
+			again.Reset(v.tune.writeEvery)
 		}
 	}
 }
 
-func (v *Volume) dropAll(ctx context.Context, waiting map[content.Hash]struct{}, all bool) {
+// dropAll drops what waits to be dropped. What it can't goes on waiting.
+func (v *Volume) dropAll(ctx context.Context) error {
+	waiting, all := v.removals.take()
+	var failed error
 	for h := range waiting {
+		err := v.obey(ctx, h)
 		if ctx.Err() != nil {
-			return
+			return nil // the volume is closing
 		}
-		if err := v.obey(ctx, h); err != nil {
-			v.log.Warn("obeying a removal; the next scan tries again", zap.Stringer("hash", h), zap.Error(err))
+		if err != nil {
+			v.removals.wait(h)
+			failed = err
 		}
 	}
 	if all {
-		if err := v.sweepRemovals(ctx); err != nil && ctx.Err() == nil {
-			v.log.Warn("obeying removals; the next scan tries again", zap.Error(err))
+		err := v.sweepRemovals(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			v.removals.waitAll()
+			failed = err
 		}
 	}
+	if failed != nil {
+		v.log.Warn("obeying removals; it is tried again", zap.Error(failed))
+	}
+	return failed
 }
 
 // obey drops a content's clone where a removal concerns it.
