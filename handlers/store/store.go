@@ -183,7 +183,8 @@ func fault(err error) *handlers.Fault {
 	return upload.Fault(err)
 }
 
-// promised is for how long a clone that is promised to be kept can't be removed.
+// promised is what is told where a clone is to be removed that this store has
+// promised to keep, which it does for inventory.PromiseLife.
 const promised = "The clone is promised to be kept: another store has just dropped its own, counting on this one. Try again in an hour, or move it with `oose clones --drop-from`"
 
 const notFound = "File not found"

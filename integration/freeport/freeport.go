@@ -21,8 +21,8 @@ var given struct {
 }
 
 // Get returns a port on which nothing listens, neither TCP nor UDP, on any
-// address of this machine. No two calls of a process return the same; processes
-// beside each other begin at random places.
+// address of this machine. No two calls of a process return the same, before all
+// were given; processes beside each other begin at random places.
 func Get(t testing.TB) int {
 	t.Helper()
 	given.Lock()
